@@ -1,0 +1,281 @@
+//! Configuration: defaults, then a TOML file, then `CALVE_SECTION__KEY` in the environment, then flags.
+//!
+//! One struct per section; unknown keys are refused. [`Config::validate`] names the key and the value.
+//! `config/calve.toml` lists every key with its default and a reason, and a test compares it with these
+//! defaults.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+use serde::{Deserialize, Serialize};
+
+/// The whole configuration.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// `[server]`
+    pub server: ServerConfig,
+    /// `[storage]`
+    pub storage: StorageConfig,
+    /// `[sessions]`
+    pub sessions: SessionsConfig,
+    /// `[parts]`
+    pub parts: PartsConfig,
+    /// `[logging]`
+    pub logging: LoggingConfig,
+}
+
+/// How clients reach the server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerConfig {
+    /// Address and port to listen on; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Base of the URLs handed out; by default what the request's `Host` header says.
+    pub public_url: Option<String>,
+    /// How long running requests and commits may take to finish after SIGTERM.
+    #[serde(with = "humantime_serde")]
+    pub shutdown_deadline: Duration,
+    /// Longest silence in the middle of a body before the request is given up.
+    #[serde(with = "humantime_serde")]
+    pub body_idle_timeout: Duration,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            public_url: None,
+            shutdown_deadline: Duration::from_secs(30),
+            body_idle_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Where things are kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StorageConfig {
+    /// The data folder.
+    pub data_dir: PathBuf,
+    /// Concurrent fsyncs.
+    pub concurrent_syncs: usize,
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("data"),
+            concurrent_syncs: 8,
+        }
+    }
+}
+
+/// How sessions live.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SessionsConfig {
+    /// How long a session takes parts after it was opened.
+    #[serde(with = "humantime_serde")]
+    pub ttl: Duration,
+    /// Whether every acknowledged part starts the `ttl` anew.
+    pub renew_on_activity: bool,
+    /// How long an idle session stays in memory.
+    #[serde(with = "humantime_serde")]
+    pub idle_in_memory: Duration,
+    /// Sessions in memory at once; more are answered with 503.
+    pub in_memory_max: usize,
+}
+
+impl Default for SessionsConfig {
+    fn default() -> Self {
+        Self {
+            ttl: Duration::from_secs(6 * 3600),
+            renew_on_activity: false,
+            idle_in_memory: Duration::from_secs(60),
+            in_memory_max: 100_000,
+        }
+    }
+}
+
+/// What a part may be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PartsConfig {
+    /// Highest part number.
+    pub number_max: u16,
+    /// Largest body as sent.
+    pub wire_bytes_max: ByteSize,
+    /// Largest body after decoding.
+    pub decoded_bytes_max: ByteSize,
+    /// Largest content of a Parquet file in memory form, over all its rows.
+    pub parquet_content_bytes_max: ByteSize,
+    /// Most columns.
+    pub columns_max: usize,
+    /// Largest single field or line of a text format.
+    pub field_bytes_max: ByteSize,
+    /// Parts converted at once; 0 means one per core.
+    pub concurrent_conversions: usize,
+}
+
+impl Default for PartsConfig {
+    fn default() -> Self {
+        Self {
+            number_max: 999,
+            wire_bytes_max: ByteSize::mib(30),
+            decoded_bytes_max: ByteSize::mib(200),
+            parquet_content_bytes_max: ByteSize::gib(4),
+            columns_max: 10_000,
+            field_bytes_max: ByteSize::mib(16),
+            concurrent_conversions: 0,
+        }
+    }
+}
+
+/// What the log looks like.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LoggingConfig {
+    /// `human` or `json`.
+    pub format: LogFormat,
+    /// A level, or `target=level` directives.
+    pub level: String,
+}
+
+impl Default for LoggingConfig {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::Human,
+            level: "info".to_owned(),
+        }
+    }
+}
+
+/// The shape of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Config {
+    /// The configuration from `file` (if any), the environment, and `flags` (keys like
+    /// `server.listen`), each overriding the one before.
+    pub fn load(file: Option<&Path>, flags: &[(&str, String)]) -> Result<Self, String> {
+        let mut figment = Figment::from(Serialized::defaults(Self::default()));
+        if let Some(file) = file {
+            // A file that was asked for must be there.
+            figment = figment.merge(Toml::file_exact(file));
+        }
+        figment = figment.merge(Env::prefixed("CALVE_").split("__").lowercase(true));
+        for (key, value) in flags {
+            figment = figment.merge((*key, value));
+        }
+        let config: Self = figment.extract().map_err(|error| {
+            let messages: Vec<String> = error.into_iter().map(|one| one.to_string()).collect();
+            messages.join("; ")
+        })?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Refuses values that cannot work, naming key and value.
+    pub fn validate(&self) -> Result<(), String> {
+        let parts = &self.parts;
+        check("sessions.ttl", self.sessions.ttl, |ttl| !ttl.is_zero())?;
+        check("sessions.in_memory_max", self.sessions.in_memory_max, |n| {
+            *n > 0
+        })?;
+        check(
+            "storage.concurrent_syncs",
+            self.storage.concurrent_syncs,
+            |n| *n > 0,
+        )?;
+        check("parts.wire_bytes_max", parts.wire_bytes_max, |bytes| {
+            bytes.as_u64() > 0
+        })?;
+        check(
+            "parts.decoded_bytes_max",
+            parts.decoded_bytes_max,
+            |bytes| bytes.as_u64() > 0,
+        )?;
+        check("parts.columns_max", parts.columns_max, |n| {
+            (1..=100_000).contains(n)
+        })?;
+        check("parts.field_bytes_max", parts.field_bytes_max, |bytes| {
+            (1..=1 << 30).contains(&bytes.as_u64())
+        })?;
+        if let Some(url) = &self.server.public_url
+            && !(url.starts_with("http://") || url.starts_with("https://"))
+        {
+            return Err(format!(
+                "server.public_url: `{url}` must start with http:// or https://"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Parts converted at once.
+    pub fn conversions_max(&self) -> usize {
+        match self.parts.concurrent_conversions {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            configured => configured,
+        }
+    }
+}
+
+fn check<T: std::fmt::Debug>(key: &str, value: T, fits: impl Fn(&T) -> bool) -> Result<(), String> {
+    if fits(&value) {
+        Ok(())
+    } else {
+        Err(format!("{key}: {value:?} is out of range"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shipped_file_lists_every_key_with_its_default() {
+        let text = include_str!("../config/calve.toml");
+        // Optional keys have no default and stand commented out.
+        let listed: Config = Figment::from(Toml::string(text)).extract().unwrap();
+        assert_eq!(listed, Config::default());
+        let defaults = serde_json::to_value(Config::default()).unwrap();
+        for (section, keys) in defaults.as_object().unwrap() {
+            assert!(text.contains(&format!("[{section}]")), "[{section}]");
+            for key in keys.as_object().unwrap().keys() {
+                let line = text.lines().any(|line| {
+                    line.trim_start_matches("# ")
+                        .starts_with(&format!("{key} = "))
+                });
+                assert!(line, "{section}.{key} is missing from config/calve.toml");
+            }
+        }
+    }
+
+    #[test]
+    fn flags_override_the_file_and_unknown_keys_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("calve.toml");
+        std::fs::write(&file, "[parts]\nwire_bytes_max = \"1 MiB\"\n").unwrap();
+        let config =
+            Config::load(Some(&file), &[("server.listen", "127.0.0.1:0".to_owned())]).unwrap();
+        assert_eq!(config.parts.wire_bytes_max, ByteSize::mib(1));
+        assert_eq!(config.server.listen.port(), 0);
+        std::fs::write(&file, "[parts]\nwire_bytes = \"1 MiB\"\n").unwrap();
+        let refused = Config::load(Some(&file), &[]).unwrap_err();
+        assert!(refused.contains("wire_bytes"), "{refused}");
+        std::fs::write(&file, "[parts]\ncolumns_max = 0\n").unwrap();
+        let refused = Config::load(Some(&file), &[]).unwrap_err();
+        assert!(refused.contains("parts.columns_max: 0"), "{refused}");
+    }
+}
