@@ -1,0 +1,11 @@
+//! What an upload is, without any disk, network or actor: ids, parts, the session's state machine.
+//!
+//! Nothing here does I/O; time and randomness come in as arguments.
+
+pub mod ids;
+pub mod part;
+pub mod session;
+
+pub use ids::{PartNumber, SessionId, Target};
+pub use part::{ColumnRecord, ColumnType, DataFileRecord, PartKind, PartRecord};
+pub use session::{CommitReceipt, CommitRequest, ConflictResolution, Session, SessionState};

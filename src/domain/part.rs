@@ -1,0 +1,142 @@
+//! What is known of one staged part: the receipt of its bytes, what it holds, and the data file that
+//! was made from it on arrival.
+//!
+//! A [`PartRecord`] is written once, after its bytes are on stable storage, and never changed; a
+//! replacement is a new record with a higher `generation`.
+
+use chrono::{DateTime, Utc};
+use iceberg::spec::{NestedFieldRef, Type};
+use serde::{Deserialize, Serialize};
+
+use super::ids::PartNumber;
+use crate::schema::Evidence;
+
+/// The format of a part's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PartKind {
+    /// Comma-separated text with a header (RFC 4180).
+    Csv,
+    /// Tab-separated text with a header.
+    Tsv,
+    /// One JSON object a line.
+    Ndjson,
+    /// Apache Parquet.
+    Parquet,
+}
+
+impl PartKind {
+    /// The kind's name in answers, metrics and file names.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::Tsv => "tsv",
+            Self::Ndjson => "ndjson",
+            Self::Parquet => "parquet",
+        }
+    }
+}
+
+/// The content coding that a part's bytes were sent in (RFC 9110 section 8.4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Coding {
+    /// As they are.
+    Identity,
+    /// gzip, one or several members.
+    Gzip,
+    /// zlib, or raw deflate as some clients send it.
+    Deflate,
+    /// Brotli.
+    Br,
+    /// Zstandard.
+    Zstd,
+}
+
+impl Coding {
+    /// The file name suffix of the coding, with its dot; empty for identity.
+    pub const fn suffix(self) -> &'static str {
+        match self {
+            Self::Identity => "",
+            Self::Gzip => ".gz",
+            Self::Deflate => ".deflate",
+            Self::Br => ".br",
+            Self::Zstd => ".zst",
+        }
+    }
+}
+
+/// What a column of a part holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ColumnType {
+    /// A column of a text format: what all its values allow. The type is decided over all parts.
+    Text(Evidence),
+    /// A column whose file says its type. Field ids inside are of no meaning here.
+    Typed {
+        /// The Iceberg type of the column.
+        r#type: Type,
+        /// Number of rows without a value.
+        null_count: u64,
+    },
+    /// A column of a typed format that says "no type": only nulls.
+    Void,
+}
+
+/// A column of a part.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ColumnRecord {
+    /// Name as in the file (made unique).
+    pub name: String,
+    /// What it holds.
+    pub content: ColumnType,
+}
+
+/// The Parquet file that was made from a part when it arrived.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DataFileRecord {
+    /// Its size.
+    pub file_bytes: u64,
+    /// The columns in it, with the field ids written into it. All-null columns are left out.
+    pub fields: Vec<NestedFieldRef>,
+}
+
+/// Something about a part that its sender should know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartIssue {
+    /// One sentence.
+    pub issue: String,
+    /// The column it is about.
+    pub column: Option<String>,
+}
+
+/// One staged part.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PartRecord {
+    /// Its number.
+    pub part: PartNumber,
+    /// Grows with every upload of the number; names the part's files.
+    pub generation: u64,
+    /// Its format.
+    pub kind: PartKind,
+    /// The coding of the stored bytes.
+    pub coding: Coding,
+    /// Base name of the source file, when the client said one.
+    pub file_name: Option<String>,
+    /// Bytes as sent, which is what is stored.
+    pub wire_bytes: u64,
+    /// Bytes after decoding.
+    pub decoded_bytes: u64,
+    /// Rows in it.
+    pub rows: u64,
+    /// SHA-256 of the bytes as sent, lower-case hex.
+    pub sha256: String,
+    /// When it was acknowledged.
+    pub uploaded_at: DateTime<Utc>,
+    /// Its columns, in the file's order.
+    pub columns: Vec<ColumnRecord>,
+    /// What its sender should know.
+    pub issues: Vec<PartIssue>,
+    /// The data file made on arrival; none when there is no row or no typed column.
+    pub data_file: Option<DataFileRecord>,
+}

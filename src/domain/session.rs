@@ -1,0 +1,305 @@
+//! The state machine of an upload session. Pure: every method takes the time it needs and either
+//! changes the session or refuses and leaves it as it was.
+//!
+//! ```text
+//! Open ──begin_commit──> Committing ──commit_succeeded──> Committed (final)
+//!   ^                        │
+//!   └─────commit_failed──────┘
+//! ```
+//!
+//! * **Open**: parts come, are replaced and go. Leaves by `begin_commit`. Past `expires_at` every
+//!   operation answers 410; the state itself does not change.
+//! * **Committing**: parts are frozen. Known to memory only: on disk a session is open until the one
+//!   transaction that moves the table's pointer also records it as committed, so a crash in between
+//!   finds it open with nothing visible.
+//! * **Committed**: the receipt is the answer to every repeat.
+//!
+//! Invariants: S1 only the arrows above; S2 the receipt never changes; P2 of two uploads of one part
+//! the one recorded later (the higher sequence) is in the map.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::ids::{PartNumber, SessionId, Target};
+use super::part::PartRecord;
+use crate::error::{Error, ErrorCode, Result};
+
+/// What a commit does when the table exists.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default, utoipa::ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum ConflictResolution {
+    /// Refuse.
+    #[default]
+    Fail,
+    /// Replace content and schema in one snapshot; history stays.
+    Overwrite,
+    /// Add the rows.
+    Append,
+}
+
+impl ConflictResolution {
+    /// The wire name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fail => "fail",
+            Self::Overwrite => "overwrite",
+            Self::Append => "append",
+        }
+    }
+}
+
+/// What a commit was asked to do, with the target resolved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommitRequest {
+    /// The table.
+    pub target: Target,
+    /// What the snapshot's summary will say.
+    pub snapshot_message: Option<String>,
+    /// What to do when the table exists.
+    pub conflict_resolution: ConflictResolution,
+}
+
+/// What a commit did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommitReceipt {
+    /// The table.
+    pub table: Target,
+    /// The snapshot it made.
+    pub snapshot_id: i64,
+    /// Rows in the data files it added.
+    pub rows_written: u64,
+    /// Data files it added.
+    pub files_created: u64,
+    /// When.
+    pub committed_at: DateTime<Utc>,
+}
+
+impl CommitReceipt {
+    /// The commit's id as clients see it: `snap_` and the snapshot id.
+    pub fn commit_id(&self) -> String {
+        format!("snap_{}", self.snapshot_id)
+    }
+}
+
+/// Where a session is in its life. See the module's diagram.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionState {
+    /// Takes parts.
+    Open,
+    /// A commit is running.
+    Committing {
+        /// What it was asked.
+        request: CommitRequest,
+    },
+    /// Done; final.
+    Committed {
+        /// What was asked.
+        request: CommitRequest,
+        /// What was done.
+        receipt: CommitReceipt,
+    },
+}
+
+/// What `begin_commit` found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CommitStart {
+    /// The session is now committing: run it.
+    Run,
+    /// The same commit is running: wait for its outcome.
+    Join,
+    /// It was done before: this is the answer.
+    Answered(CommitReceipt),
+}
+
+/// What `delete_part` found.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Deletion {
+    /// The part is there and may be deleted.
+    Present(Box<PartRecord>),
+    /// It was deleted before.
+    Repeated,
+}
+
+/// An upload session and its part map.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Session {
+    /// Its id.
+    pub id: SessionId,
+    /// When it was opened.
+    pub created_at: DateTime<Utc>,
+    /// When it stops taking requests, unless committed by then.
+    pub expires_at: DateTime<Utc>,
+    /// The table it is bound to, if it was opened with one.
+    pub target: Option<Target>,
+    /// Where it is in its life.
+    pub state: SessionState,
+    /// The staged parts.
+    pub parts: BTreeMap<PartNumber, PartRecord>,
+    /// Parts that were deleted and not uploaded again.
+    pub deleted: BTreeSet<PartNumber>,
+}
+
+impl Session {
+    /// A new open session.
+    pub fn open(
+        id: SessionId,
+        target: Option<Target>,
+        created_at: DateTime<Utc>,
+        expires_at: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            id,
+            created_at,
+            expires_at,
+            target,
+            state: SessionState::Open,
+            parts: BTreeMap::new(),
+            deleted: BTreeSet::new(),
+        }
+    }
+
+    /// Whether the session's time is over. A committed session stays readable.
+    pub fn is_expired(&self, now: DateTime<Utc>) -> bool {
+        matches!(self.state, SessionState::Open) && now >= self.expires_at
+    }
+
+    /// Refuses when the session's time is over.
+    pub fn check_not_expired(&self, now: DateTime<Utc>) -> Result<()> {
+        if self.is_expired(now) {
+            return Err(Error::new(ErrorCode::SessionExpired, "session expired")
+                .with("expires_at", self.expires_at.to_rfc3339()));
+        }
+        Ok(())
+    }
+
+    /// Refuses unless parts may change now.
+    pub fn check_parts_may_change(&self, now: DateTime<Utc>) -> Result<()> {
+        self.check_not_expired(now)?;
+        match &self.state {
+            SessionState::Open => Ok(()),
+            SessionState::Committing { .. } => Err(Error::new(
+                ErrorCode::SessionCommitting,
+                "This session is being committed, so its parts cannot change; open a new session for further parts.",
+            )),
+            SessionState::Committed { receipt, .. } => Err(already_committed(receipt)),
+        }
+    }
+
+    /// Puts a part, replacing an older one, which is returned.
+    pub fn put_part(&mut self, record: PartRecord) -> Option<PartRecord> {
+        self.deleted.remove(&record.part);
+        self.parts.insert(record.part, record)
+    }
+
+    /// Whether a part can be deleted; the caller removes it once that is durable.
+    pub fn check_delete(&self, part: PartNumber, now: DateTime<Utc>) -> Result<Deletion> {
+        self.check_parts_may_change(now)?;
+        if let Some(record) = self.parts.get(&part) {
+            return Ok(Deletion::Present(Box::new(record.clone())));
+        }
+        if self.deleted.contains(&part) {
+            return Ok(Deletion::Repeated);
+        }
+        Err(Error::new(
+            ErrorCode::PartNotFound,
+            format!("This session has no part {part}."),
+        )
+        .with("part", part.0))
+    }
+
+    /// Removes a part and remembers that it was there.
+    pub fn delete_part(&mut self, part: PartNumber) {
+        if self.parts.remove(&part).is_some() {
+            self.deleted.insert(part);
+        }
+    }
+
+    /// Resolves a commit's target against the one the session is bound to.
+    pub fn resolve_target(&self, named: Option<Target>) -> Result<Target> {
+        match (named, &self.target) {
+            (None, Some(bound)) => Ok(bound.clone()),
+            (Some(named), None) => Ok(named),
+            (Some(named), Some(bound)) if named == *bound => Ok(named),
+            (Some(named), Some(bound)) => Err(Error::new(
+                ErrorCode::TargetMismatch,
+                format!(
+                    "This session is bound to {bound} and cannot be committed to {named}; commit without a target, or open another session."
+                ),
+            )
+            .with("bound", bound.to_string())
+            .with("named", named.to_string())),
+            (None, None) => Err(Error::validation(
+                serde_json::json!(["body", "target"]),
+                "Field required: the session is not bound to a target",
+                "missing",
+                serde_json::Value::Null,
+            )),
+        }
+    }
+
+    /// Starts, joins or answers a commit.
+    pub fn begin_commit(
+        &mut self,
+        request: &CommitRequest,
+        now: DateTime<Utc>,
+    ) -> Result<CommitStart> {
+        self.check_not_expired(now)?;
+        match &self.state {
+            SessionState::Open => {
+                self.state = SessionState::Committing {
+                    request: request.clone(),
+                };
+                Ok(CommitStart::Run)
+            }
+            SessionState::Committing { request: running } if running == request => {
+                Ok(CommitStart::Join)
+            }
+            SessionState::Committing { request: running } => Err(Error::new(
+                ErrorCode::CommitInProgress,
+                format!(
+                    "Another commit of this session, to {} with conflict_resolution `{}`, is running; wait for its outcome.",
+                    running.target,
+                    running.conflict_resolution.name()
+                ),
+            )),
+            SessionState::Committed {
+                request: done,
+                receipt,
+            } if done == request => Ok(CommitStart::Answered(receipt.clone())),
+            SessionState::Committed { receipt, .. } => Err(already_committed(receipt)),
+        }
+    }
+
+    /// The running commit failed: parts may change again.
+    pub fn commit_failed(&mut self) {
+        if matches!(self.state, SessionState::Committing { .. }) {
+            self.state = SessionState::Open;
+        }
+    }
+
+    /// The running commit is durable.
+    pub fn commit_succeeded(&mut self, request: CommitRequest, receipt: CommitReceipt) {
+        self.state = SessionState::Committed { request, receipt };
+    }
+}
+
+/// The refusal of anything that would change a committed session.
+pub fn already_committed(receipt: &CommitReceipt) -> Error {
+    Error::new(
+        ErrorCode::AlreadyCommitted,
+        format!(
+            "This session was committed to {} as {}; open a new session for further parts.",
+            receipt.table,
+            receipt.commit_id()
+        ),
+    )
+    .with("commit_id", receipt.commit_id())
+    .with("table", receipt.table.to_string())
+}
+
+#[cfg(test)]
+mod tests;
