@@ -1,0 +1,83 @@
+//! The journal's keys. One tree, a letter and a slash per kind of record, so that one batch can change
+//! any of them atomically and a session's records are one prefix scan.
+//!
+//! | key | value |
+//! |---|---|
+//! | `m` | the marker: which store this is |
+//! | `n/<state>` | how many sessions are in a state (u64, big-endian) |
+//! | `s/<session id>` | the session's record |
+//! | `p/<session id>/<part, u16 big-endian>/<chunk, u16 big-endian>` | a part's record, in chunks |
+//! | `t/<workspace>.<collection>.<dataset>` | the table's current metadata location |
+//! | `h/<workspace>.<collection>.<dataset>` | the table's version hint has yet to be written |
+
+use crate::domain::{PartNumber, SessionId, Target};
+
+/// The marker's key.
+pub const MARKER: &[u8] = b"m";
+/// Every hint that has yet to be written.
+pub const PENDING_HINTS: &[u8] = b"h/";
+/// Number of open sessions.
+pub const OPEN_SESSIONS: &[u8] = b"n/open";
+/// Number of committed sessions.
+pub const COMMITTED_SESSIONS: &[u8] = b"n/committed";
+
+/// A session's record.
+pub fn session(id: &SessionId) -> Vec<u8> {
+    format!("s/{id}").into_bytes()
+}
+
+/// The prefix of all part records of a session.
+pub fn session_parts(id: &SessionId) -> Vec<u8> {
+    format!("p/{id}/").into_bytes()
+}
+
+/// The prefix of one part's chunks.
+pub fn part(id: &SessionId, part: PartNumber) -> Vec<u8> {
+    let mut key = session_parts(id);
+    key.extend_from_slice(&part.0.to_be_bytes());
+    key.push(b'/');
+    key
+}
+
+/// The part number in a part chunk's key, given the length of the session's prefix.
+pub fn part_number(key: &[u8], prefix_length: usize) -> Option<PartNumber> {
+    let bytes = key.get(prefix_length..prefix_length + 2)?;
+    Some(PartNumber(u16::from_be_bytes([bytes[0], bytes[1]])))
+}
+
+/// A table's pointer.
+pub fn table(target: &Target) -> Vec<u8> {
+    format!("t/{target}").into_bytes()
+}
+
+/// The note that a table's version hint has yet to be written.
+pub fn pending_hint(target: &Target) -> Vec<u8> {
+    format!("h/{target}").into_bytes()
+}
+
+/// The target in the key of a pending hint.
+pub fn pending_hint_target(key: &[u8]) -> Option<Target> {
+    let text = std::str::from_utf8(key.strip_prefix(PENDING_HINTS)?).ok()?;
+    let mut names = text.split('.');
+    let target = Target::new(names.next()?, names.next()?, names.next()?).ok()?;
+    names.next().is_none().then_some(target)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_give_back_what_went_in() {
+        let id = SessionId::parse("20260921141320-00000000000000000000000000000abc").unwrap();
+        let key = part(&id, PartNumber(300));
+        assert_eq!(
+            part_number(&key, session_parts(&id).len()),
+            Some(PartNumber(300))
+        );
+        let target = Target::new("a", "b", "c").unwrap();
+        assert_eq!(pending_hint_target(&pending_hint(&target)), Some(target));
+        assert_eq!(pending_hint_target(b"h/a.b"), None);
+        assert_eq!(pending_hint_target(b"h/a.b.c.d"), None);
+    }
+}

@@ -1,0 +1,92 @@
+//! Where everything is below the data folder.
+//!
+//! ```text
+//! DATA/
+//!   calve.json                      which store this is (written once, after the journal exists)
+//!   journal/                        sled: sessions, parts, table pointers
+//!   staging/<session>/              one file per part as it was sent, one data file made from it
+//!     00012-<generation>.csv.zst
+//!     00012-<generation>.data.parquet
+//!   warehouse/<workspace>/<collection>/<dataset>/{data,metadata}/
+//! ```
+//!
+//! Part files say number, generation, format and coding in their names, so that the journal's part
+//! records could be made again from the folder alone.
+
+use std::path::{Path, PathBuf};
+
+use crate::domain::{PartRecord, SessionId, Target};
+
+/// The paths below one data folder.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    /// The layout below `root`, which must be absolute: table locations are made from it.
+    pub fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// The data folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The file that says which store this is.
+    pub fn marker_file(&self) -> PathBuf {
+        self.root.join("calve.json")
+    }
+
+    /// The journal's folder.
+    pub fn journal_folder(&self) -> PathBuf {
+        self.root.join("journal")
+    }
+
+    /// Where the journal is made before it is renamed into place.
+    pub fn journal_nursery(&self) -> PathBuf {
+        self.root.join("journal.new")
+    }
+
+    /// The folder of all sessions' staged parts.
+    pub fn staging_folder(&self) -> PathBuf {
+        self.root.join("staging")
+    }
+
+    /// The folder of one session's staged parts.
+    pub fn session_folder(&self, session: &SessionId) -> PathBuf {
+        self.staging_folder().join(session.as_str())
+    }
+
+    /// A part's bytes as they were sent.
+    pub fn part_file(&self, session: &SessionId, record: &PartRecord) -> PathBuf {
+        self.session_folder(session).join(format!(
+            "{}.{}{}",
+            part_stem(record),
+            record.kind.name(),
+            record.coding.suffix()
+        ))
+    }
+
+    /// The data file made from a part on arrival.
+    pub fn part_data_file(&self, session: &SessionId, record: &PartRecord) -> PathBuf {
+        self.session_folder(session)
+            .join(format!("{}.data.parquet", part_stem(record)))
+    }
+
+    /// The folder of all tables.
+    pub fn warehouse_folder(&self) -> PathBuf {
+        self.root.join("warehouse")
+    }
+
+    /// The folder of one table.
+    pub fn table_folder(&self, target: &Target) -> PathBuf {
+        self.warehouse_folder().join(target.relative_path())
+    }
+}
+
+/// What a part's files' names start with: number and generation.
+pub fn part_stem(record: &PartRecord) -> String {
+    format!("{:05}-{}", record.part.0, record.generation)
+}

@@ -1,0 +1,211 @@
+//! The journal's records: what each looks like on disk, with its version.
+//!
+//! Every record is JSON with a `v`. A newer `v` than this build knows is refused by name; an older one
+//! would be migrated here. Part records of wide files are long, and sled wants small values, so they are
+//! cut into chunks of [`CHUNK_BYTES`]: each value starts with the number of chunks (u16, big-endian).
+
+use chrono::{DateTime, Utc};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::journal::{Expectation, Journal, Write};
+use super::keys;
+use crate::domain::{
+    CommitReceipt, CommitRequest, PartNumber, PartRecord, Session, SessionId, SessionState, Target,
+};
+use crate::error::{Error, Result};
+
+/// Record version this build writes.
+const VERSION: u32 = 1;
+/// Largest payload of one value.
+const CHUNK_BYTES: usize = 4096;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Versioned<T> {
+    v: u32,
+    record: T,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct SessionRecord {
+    created_at: DateTime<Utc>,
+    expires_at: DateTime<Utc>,
+    target: Option<Target>,
+    committed: Option<CommittedRecord>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct CommittedRecord {
+    request: CommitRequest,
+    receipt: CommitReceipt,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+enum StoredPart {
+    Staged { part: Box<PartRecord> },
+    Deleted,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct TableRecord {
+    metadata_location: String,
+}
+
+fn encode<T: Serialize>(record: T) -> Result<Vec<u8>> {
+    serde_json::to_vec(&Versioned { v: VERSION, record }).map_err(Error::internal)
+}
+
+fn decode<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T> {
+    #[derive(Deserialize)]
+    struct Version {
+        v: u32,
+    }
+    let unreadable = |cause: &dyn std::fmt::Display| {
+        Error::internal(format_args!("the record of {what} cannot be read: {cause}"))
+    };
+    let version: Version = serde_json::from_slice(bytes).map_err(|error| unreadable(&error))?;
+    if version.v > VERSION {
+        return Err(unreadable(&format_args!(
+            "it has version {}, this calve knows {VERSION}; start the newer calve that wrote it",
+            version.v
+        )));
+    }
+    let versioned: Versioned<T> =
+        serde_json::from_slice(bytes).map_err(|error| unreadable(&error))?;
+    Ok(versioned.record)
+}
+
+/// The session's own record (without its parts), as stored. A session that is committing is stored
+/// open: only the transaction that publishes its snapshot stores it committed.
+pub fn session_value(session: &Session) -> Result<Vec<u8>> {
+    let committed = match &session.state {
+        SessionState::Open | SessionState::Committing { .. } => None,
+        SessionState::Committed { request, receipt } => Some(CommittedRecord {
+            request: request.clone(),
+            receipt: receipt.clone(),
+        }),
+    };
+    encode(SessionRecord {
+        created_at: session.created_at,
+        expires_at: session.expires_at,
+        target: session.target.clone(),
+        committed,
+    })
+}
+
+/// The write that opens a session.
+pub fn open_session(session: &Session) -> Result<Write> {
+    let key = keys::session(&session.id);
+    Ok(Write {
+        expectations: vec![Expectation {
+            key: key.clone(),
+            value: None,
+        }],
+        puts: vec![(key, session_value(session)?)],
+        counts: vec![(keys::OPEN_SESSIONS, 1)],
+        ..Write::default()
+    })
+}
+
+/// The write that stages a part.
+pub fn stage_part(session: &SessionId, record: &PartRecord) -> Result<Write> {
+    put_part(
+        session,
+        record.part,
+        StoredPart::Staged {
+            part: Box::new(record.clone()),
+        },
+    )
+}
+
+/// The write that deletes a part and remembers that it was there.
+pub fn delete_part(session: &SessionId, part: PartNumber) -> Result<Write> {
+    put_part(session, part, StoredPart::Deleted)
+}
+
+fn put_part(session: &SessionId, part: PartNumber, stored: StoredPart) -> Result<Write> {
+    let bytes = encode(stored)?;
+    let prefix = keys::part(session, part);
+    let count = bytes.len().div_ceil(CHUNK_BYTES);
+    let count_prefix = u16::try_from(count)
+        .map_err(|_| Error::internal("a part's record is too long to store"))?
+        .to_be_bytes();
+    let puts = bytes
+        .chunks(CHUNK_BYTES)
+        .zip(0u16..)
+        .map(|(chunk, index)| {
+            let key = [prefix.as_slice(), &index.to_be_bytes()].concat();
+            (key, [&count_prefix, chunk].concat())
+        })
+        .collect();
+    Ok(Write {
+        puts,
+        ..Write::default()
+    })
+}
+
+/// Loads a session with its parts. Blocks.
+pub fn load_session(journal: &Journal, id: &SessionId) -> Result<Option<Session>> {
+    let Some(bytes) = journal.get(&keys::session(id))? else {
+        return Ok(None);
+    };
+    let record: SessionRecord = decode(&format!("session {id}"), &bytes)?;
+    let mut session = Session::open(
+        id.clone(),
+        record.target,
+        record.created_at,
+        record.expires_at,
+    );
+    if let Some(committed) = record.committed {
+        session.commit_succeeded(committed.request, committed.receipt);
+    }
+    let prefix = keys::session_parts(id);
+    let mut assembled: Option<(PartNumber, usize, Vec<u8>)> = None;
+    for entry in journal.scan(&prefix) {
+        let (key, value) = entry?;
+        let damaged = || Error::internal(format_args!("a part record of session {id} is damaged"));
+        let part = keys::part_number(&key, prefix.len()).ok_or_else(damaged)?;
+        let (count, chunk) = value.split_first_chunk::<2>().ok_or_else(damaged)?;
+        let count = usize::from(u16::from_be_bytes(*count));
+        let (_, chunks, bytes) = match &mut assembled {
+            Some(current) if current.0 == part => current,
+            other => other.insert((part, 0, Vec::new())),
+        };
+        *chunks += 1;
+        // A replacement may be shorter than what it replaced: chunks beyond its count are old.
+        if *chunks <= count {
+            bytes.extend_from_slice(chunk);
+        }
+        if *chunks == count {
+            match decode(&format!("part {part} of session {id}"), bytes)? {
+                StoredPart::Staged { part } => {
+                    session.put_part(*part);
+                }
+                StoredPart::Deleted => {
+                    session.deleted.insert(part);
+                }
+            }
+        }
+    }
+    Ok(Some(session))
+}
+
+/// The receipt in a session record's bytes, if it is committed.
+pub fn receipt_in(session_value: &[u8]) -> Result<Option<CommitReceipt>> {
+    let record: SessionRecord = decode("a session", session_value)?;
+    Ok(record.committed.map(|committed| committed.receipt))
+}
+
+/// A table pointer's bytes.
+pub fn table_value(metadata_location: &str) -> Result<Vec<u8>> {
+    encode(TableRecord {
+        metadata_location: metadata_location.to_owned(),
+    })
+}
+
+/// The metadata location in a table pointer's bytes.
+pub fn metadata_location(table_value: &[u8]) -> Result<String> {
+    let record: TableRecord = decode("a table", table_value)?;
+    Ok(record.metadata_location)
+}

@@ -1,0 +1,257 @@
+//! Receives a part's body into the staging folder and gives its files their final names.
+//!
+//! The body goes from the socket to a file in blocks; it is never held whole and never passes through an
+//! actor. Until [`StagedFiles::keep`] is called, dropping [`StagedFiles`] removes the files: a client that goes
+//! away, a refusal, and a message that is never delivered all leave nothing behind.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use actix_web::error::PayloadError;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+
+use super::durable;
+use crate::error::{Error, ErrorCode, Result};
+use crate::ingest::digest::{ExpectedDigests, Hasher};
+
+/// Bytes collected before they are handed to a blocking thread.
+const BLOCK_BYTES: usize = 256 * 1024;
+
+/// Files that are removed when the last clone of this is dropped, unless they are kept.
+#[derive(Debug, Clone)]
+pub struct StagedFiles(Arc<Guarded>);
+
+#[derive(Debug)]
+struct Guarded {
+    paths: Vec<PathBuf>,
+    is_kept: AtomicBool,
+}
+
+impl StagedFiles {
+    /// Takes responsibility for files, which need not exist yet.
+    pub fn guard(paths: Vec<PathBuf>) -> Self {
+        Self(Arc::new(Guarded {
+            paths,
+            is_kept: AtomicBool::new(false),
+        }))
+    }
+
+    /// The files stay, whatever happens to the clones.
+    pub fn keep(&self) {
+        self.0.is_kept.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        if !*self.is_kept.get_mut() {
+            for path in &self.paths {
+                durable::remove_quietly(path);
+            }
+        }
+    }
+}
+
+/// What was received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// Bytes as sent.
+    pub wire_bytes: u64,
+    /// Their SHA-256 in hex.
+    pub sha256: String,
+}
+
+/// How a body is received.
+#[derive(Debug, Clone)]
+pub struct Reception {
+    /// Most bytes.
+    pub wire_bytes_max: u64,
+    /// Longest silence.
+    pub idle_timeout: Duration,
+    /// Checksums it must have.
+    pub digests: ExpectedDigests,
+}
+
+/// Writes a body to a new file. Not yet synced.
+pub async fn receive<S>(body: S, path: &Path, reception: Reception) -> Result<Received>
+where
+    S: Stream<Item = std::result::Result<Bytes, PayloadError>>,
+{
+    let mut body = std::pin::pin!(body);
+    let mut sink = Some(Sink::create(path.to_path_buf(), reception.digests).await?);
+    let mut block: Vec<Bytes> = Vec::new();
+    let (mut block_bytes, mut wire_bytes) = (0usize, 0u64);
+    loop {
+        let next = tokio::time::timeout(reception.idle_timeout, body.next())
+            .await
+            .map_err(|_| {
+                Error::new(
+                    ErrorCode::BodyTimeout,
+                    format!(
+                        "No byte of the body arrived for {} s; nothing was stored. Send the part again.",
+                        reception.idle_timeout.as_secs()
+                    ),
+                )
+            })?;
+        let is_end = next.is_none();
+        if let Some(bytes) = next {
+            let bytes = bytes.map_err(incomplete)?;
+            wire_bytes += bytes.len() as u64;
+            check_size(wire_bytes, reception.wire_bytes_max)?;
+            block_bytes += bytes.len();
+            block.push(bytes);
+        }
+        if block_bytes >= BLOCK_BYTES || (is_end && block_bytes > 0) {
+            let taken = std::mem::take(&mut block);
+            block_bytes = 0;
+            if let Some(ready) = sink.take() {
+                sink = Some(ready.write(taken).await?);
+            }
+        }
+        if is_end {
+            break;
+        }
+    }
+    let sink = sink.ok_or_else(|| Error::internal("the part's file is gone"))?;
+    Ok(Received {
+        wire_bytes,
+        sha256: sink.hasher.finish()?,
+    })
+}
+
+/// Refuses a body that is, or says it is, larger than a part may be.
+pub fn check_size(wire_bytes: u64, wire_bytes_max: u64) -> Result<()> {
+    if wire_bytes > wire_bytes_max {
+        return Err(Error::new(
+            ErrorCode::PartTooLarge,
+            format!(
+                "A part may have at most {wire_bytes_max} bytes as sent; split the file into smaller parts, or compress it."
+            ),
+        )
+        .with("limit_bytes", wire_bytes_max));
+    }
+    Ok(())
+}
+
+fn incomplete(error: PayloadError) -> Error {
+    Error::new(
+        ErrorCode::BodyIncomplete,
+        "The connection ended before the body was complete; nothing was stored. Send the part again.",
+    )
+    .caused_by(error)
+}
+
+/// The file and the hashes; moves to a blocking thread and back.
+struct Sink {
+    file: File,
+    hasher: Hasher,
+}
+
+impl Sink {
+    async fn create(path: PathBuf, digests: ExpectedDigests) -> Result<Self> {
+        let created = tokio::task::spawn_blocking(move || {
+            if let Some(folder) = path.parent() {
+                durable::create_folders(folder)?;
+            }
+            durable::create_new(&path)
+        });
+        let file = created
+            .await
+            .map_err(Error::internal)?
+            .map_err(|error| Error::storage("creating a part's file", &error))?;
+        Ok(Self {
+            file,
+            hasher: Hasher::new(digests),
+        })
+    }
+
+    async fn write(mut self, block: Vec<Bytes>) -> Result<Self> {
+        let written = tokio::task::spawn_blocking(move || {
+            for bytes in &block {
+                self.hasher.update(bytes);
+                self.file.write_all(bytes)?;
+            }
+            Ok(self)
+        });
+        written
+            .await
+            .map_err(Error::internal)?
+            .map_err(|error: std::io::Error| Error::storage("writing a part's file", &error))
+    }
+}
+
+/// Gives a part's files their final names, durably. `data` is there when a data file was made (and synced)
+/// from the part. Blocks.
+pub fn seal(raw: (&Path, &Path), data: Option<(&Path, &Path)>) -> Result<()> {
+    let sealed = (|| {
+        durable::sync_and_rename(&File::open(raw.0)?, raw.0, raw.1)?;
+        if let Some((from, to)) = data {
+            std::fs::rename(from, to)?;
+        }
+        match raw.1.parent() {
+            Some(folder) => durable::sync_folder(folder),
+            None => Ok(()),
+        }
+    })();
+    sealed.map_err(|error| Error::storage("sealing a part's files", &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    fn reception(wire_bytes_max: u64) -> Reception {
+        Reception {
+            wire_bytes_max,
+            idle_timeout: Duration::from_millis(50),
+            digests: ExpectedDigests::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_is_written_in_blocks_and_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("session/part");
+        let chunks = (0..10u8).map(|byte| Ok(Bytes::from(vec![byte; 100_000])));
+        let received = receive(stream::iter(chunks), &path, reception(1_000_000))
+            .await
+            .unwrap();
+        assert_eq!(received.wire_bytes, 1_000_000);
+        let expected: Vec<u8> = (0..10u8).flat_map(|byte| vec![byte; 100_000]).collect();
+        assert_eq!(std::fs::read(&path).unwrap(), expected);
+    }
+
+    #[tokio::test]
+    async fn too_large_cut_and_silent_bodies_are_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let too_large = stream::iter([Ok(Bytes::from_static(b"123"))]);
+        let refused = receive(too_large, &folder.path().join("a"), reception(2)).await;
+        assert_eq!(refused.unwrap_err().code, ErrorCode::PartTooLarge);
+        let cut = stream::iter([Err(PayloadError::Incomplete(None))]);
+        let refused = receive(cut, &folder.path().join("b"), reception(2)).await;
+        assert_eq!(refused.unwrap_err().code, ErrorCode::BodyIncomplete);
+        let refused = receive(stream::pending(), &folder.path().join("c"), reception(2)).await;
+        assert_eq!(refused.unwrap_err().code, ErrorCode::BodyTimeout);
+    }
+
+    #[test]
+    fn files_that_are_not_kept_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (gone, kept) = (folder.path().join("gone"), folder.path().join("kept"));
+        for (path, keeps) in [(&gone, false), (&kept, true)] {
+            std::fs::write(path, b"x").unwrap();
+            let files = StagedFiles::guard(vec![path.clone()]);
+            if keeps {
+                files.clone().keep();
+            }
+        }
+        assert!(!gone.exists() && kept.exists());
+    }
+}
