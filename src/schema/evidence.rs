@@ -1,0 +1,328 @@
+//! What all values of one text column allow it to become.
+//!
+//! Owns [`Evidence`], the small record that is kept for each text column of each part: which types
+//! every value seen so far would survive, and how many values and nulls there were. The type is
+//! decided from it at the end, never from a sample.
+//!
+//! Invariants:
+//! * Candidates are only ever intersected and counts only ever added, so the order of rows and of
+//!   parts cannot matter and merging the records of two parts equals observing the values of both.
+//! * Which parser may see which kind of cell is written once, in [`CellKind::candidates`]; the
+//!   encoder obeys the same table.
+//!
+//! Rules and their source: the contract's section "Types"; JSON keeps the type it wrote, so a JSON
+//! string is never a number or a boolean, and a JSON number never a date.
+
+use serde::{Deserialize, Serialize};
+
+use super::text_value::{
+    is_null_word, parse_boolean, parse_date, parse_float64, parse_int64, parse_json_float64,
+    parse_timestamp, parse_timestamptz,
+};
+
+/// Integers up to this magnitude are doubles without a further look.
+const DOUBLE_INTEGER_MAX: u64 = 1 << 53;
+/// Bytes of the shortest timestamp, `YYYY-MM-DDTHH:MM:SS`.
+const TIMESTAMP_BYTES_MIN: usize = 19;
+/// Bytes of a date, `YYYY-MM-DD`.
+const DATE_BYTES: usize = 10;
+
+/// How the file wrote one cell.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(u8)]
+pub enum CellKind {
+    /// No value: an unquoted empty CSV field, a JSON null, or a JSON key that is absent.
+    Null,
+    /// A CSV field without quotes, not empty.
+    Plain,
+    /// A CSV field in quotes, possibly empty.
+    Quoted,
+    /// The token of a JSON number.
+    JsonNumber,
+    /// `true` or `false` of JSON.
+    JsonBool,
+    /// The content of a JSON string.
+    JsonString,
+    /// A JSON object or array, as its JSON text.
+    JsonNested,
+}
+
+impl CellKind {
+    /// The types that a cell of this kind may have at all, whatever its text.
+    pub const fn candidates(self) -> Candidates {
+        match self {
+            Self::Null | Self::Plain | Self::Quoted => Candidates::ALL,
+            Self::JsonNumber => Candidates::NUMBERS,
+            Self::JsonBool => Candidates::BOOLEAN,
+            Self::JsonString => Candidates::TEMPORAL,
+            Self::JsonNested => Candidates::NONE,
+        }
+    }
+
+    /// Whether this cell is a spelled null word. Quotes, and JSON strings, say that the word itself
+    /// is meant.
+    pub fn is_null_word(self, text: &str) -> bool {
+        self == Self::Plain && is_null_word(text)
+    }
+}
+
+/// A set of types other than text. Intersection is the only way to combine two.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(from = "u8", into = "u8")]
+pub struct Candidates(u8);
+
+impl Candidates {
+    /// No type but text.
+    pub const NONE: Self = Self(0);
+    /// `true` and `false`.
+    pub const BOOLEAN: Self = Self(1);
+    /// Integers that fit 32 bits; a column that is [`Self::INT64`] may have this too.
+    pub const INT32: Self = Self(1 << 1);
+    /// Integers that fit 64 bits.
+    pub const INT64: Self = Self(1 << 2);
+    /// Numbers that a double prints back.
+    pub const FLOAT64: Self = Self(1 << 3);
+    /// Calendar dates.
+    pub const DATE: Self = Self(1 << 4);
+    /// Timestamps without a zone.
+    pub const TIMESTAMP: Self = Self(1 << 5);
+    /// Timestamps with a zone offset.
+    pub const TIMESTAMPTZ: Self = Self(1 << 6);
+    /// Every number type.
+    pub const NUMBERS: Self = Self(Self::INT32.0 | Self::INT64.0 | Self::FLOAT64.0);
+    /// Every type of the calendar.
+    pub const TEMPORAL: Self = Self(Self::DATE.0 | Self::TIMESTAMP.0 | Self::TIMESTAMPTZ.0);
+    /// Everything: the state of a column without values.
+    pub const ALL: Self = Self(Self::BOOLEAN.0 | Self::NUMBERS.0 | Self::TEMPORAL.0);
+
+    /// The types in both sets.
+    pub const fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// Whether the two sets share a type.
+    pub const fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Whether only text is left.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Both sets, for one value only: it is not a way to combine values.
+    const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl Default for Candidates {
+    fn default() -> Self {
+        Self::ALL
+    }
+}
+
+impl From<u8> for Candidates {
+    /// Bits without a meaning are dropped.
+    fn from(bits: u8) -> Self {
+        Self(bits & Self::ALL.0)
+    }
+}
+
+impl From<Candidates> for u8 {
+    fn from(candidates: Candidates) -> Self {
+        candidates.0
+    }
+}
+
+/// The type that a column of a text format gets.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TextType {
+    /// `true` or `false`.
+    Boolean,
+    /// Integer of 64 bits.
+    Int64,
+    /// Float of 64 bits.
+    Float64,
+    /// Days.
+    Date,
+    /// Microseconds without a zone.
+    Timestamp,
+    /// Microseconds in UTC.
+    TimestampTz,
+    /// UTF-8 text.
+    Text,
+}
+
+impl TextType {
+    /// The types other than text, the one preferred when several are allowed first.
+    const BY_PREFERENCE: [(Self, Candidates); 6] = [
+        (Self::Boolean, Candidates::BOOLEAN),
+        (Self::Int64, Candidates::INT64),
+        (Self::Float64, Candidates::FLOAT64),
+        (Self::Date, Candidates::DATE),
+        (Self::Timestamp, Candidates::TIMESTAMP),
+        (Self::TimestampTz, Candidates::TIMESTAMPTZ),
+    ];
+
+    /// The candidate that must be left for this type; nothing for text, which is always possible.
+    const fn candidate(self) -> Option<Candidates> {
+        match self {
+            Self::Boolean => Some(Candidates::BOOLEAN),
+            Self::Int64 => Some(Candidates::INT64),
+            Self::Float64 => Some(Candidates::FLOAT64),
+            Self::Date => Some(Candidates::DATE),
+            Self::Timestamp => Some(Candidates::TIMESTAMP),
+            Self::TimestampTz => Some(Candidates::TIMESTAMPTZ),
+            Self::Text => None,
+        }
+    }
+}
+
+/// What the values of one column, seen so far, say about its type.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Evidence {
+    /// The types that every value would survive.
+    pub candidates: Candidates,
+    /// Cells with a value; spelled null words are not among them.
+    pub value_count: u64,
+    /// Cells without a value.
+    pub null_count: u64,
+    /// Cells with a spelled null word outside of quotes.
+    pub null_word_count: u64,
+}
+
+impl Evidence {
+    /// Takes one cell into account. The text of a null is not looked at.
+    pub fn observe(&mut self, kind: CellKind, text: &str) {
+        if kind == CellKind::Null {
+            self.null_count = self.null_count.saturating_add(1);
+        } else if kind.is_null_word(text) {
+            self.null_word_count = self.null_word_count.saturating_add(1);
+        } else {
+            self.value_count = self.value_count.saturating_add(1);
+            if !self.candidates.is_empty() {
+                self.candidates =
+                    classify(kind, text, self.candidates.intersection(kind.candidates()));
+            }
+        }
+    }
+
+    /// Takes everything into account that the other record saw.
+    pub fn merge(&mut self, other: &Self) {
+        let Self {
+            candidates,
+            value_count,
+            null_count,
+            null_word_count,
+        } = other;
+        self.candidates = self.candidates.intersection(*candidates);
+        self.value_count = self.value_count.saturating_add(*value_count);
+        self.null_count = self.null_count.saturating_add(*null_count);
+        self.null_word_count = self.null_word_count.saturating_add(*null_word_count);
+    }
+
+    /// The type of the column; nothing while it is open, which is as long as it holds only nulls.
+    pub fn text_type(&self) -> Option<TextType> {
+        match (self.value_count, self.null_word_count) {
+            (0, 0) => None,
+            // Nothing says that the words mean null.
+            (0, _) => Some(TextType::Text),
+            _ => TextType::BY_PREFERENCE
+                .iter()
+                .find(|(_, candidate)| self.candidates.intersects(*candidate))
+                .map_or(Some(TextType::Text), |(text_type, _)| Some(*text_type)),
+        }
+    }
+
+    /// Whether every value seen survives this type.
+    pub fn allows(&self, text_type: TextType) -> bool {
+        text_type
+            .candidate()
+            .is_none_or(|candidate| self.candidates.intersects(candidate))
+    }
+
+    /// Whether every value seen is an integer of 32 bits.
+    pub fn fits_int32(&self) -> bool {
+        self.candidates.intersects(Candidates::INT32)
+    }
+
+    /// Whether the column has nulls when it is read as this type: spelled null words are nulls
+    /// except in text.
+    pub fn has_nulls(&self, text_type: TextType) -> bool {
+        self.null_count > 0 || (text_type != TextType::Text && self.null_word_count > 0)
+    }
+}
+
+/// Which of the types in `left` this value survives. Only the parsers that can still matter are
+/// run.
+fn classify(kind: CellKind, text: &str, left: Candidates) -> Candidates {
+    let Some(&first) = text.as_bytes().first() else {
+        return Candidates::NONE;
+    };
+    let found = match first {
+        b't' | b'T' | b'f' | b'F' if left.intersects(Candidates::BOOLEAN) => {
+            parse_boolean(text).map_or(Candidates::NONE, |_| Candidates::BOOLEAN)
+        }
+        b'-' | b'.' | b'0'..=b'9' => {
+            let number = classify_number(kind, text, left);
+            if number.is_empty() {
+                classify_temporal(text, left)
+            } else {
+                number
+            }
+        }
+        _ => Candidates::NONE,
+    };
+    found.intersection(left)
+}
+
+fn classify_number(kind: CellKind, text: &str, left: Candidates) -> Candidates {
+    let integer = if left.intersects(Candidates::INT64) {
+        parse_int64(text)
+    } else {
+        None
+    };
+    let is_float = |left: Candidates| {
+        left.intersects(Candidates::FLOAT64)
+            && match kind {
+                CellKind::JsonNumber => parse_json_float64(text).is_some(),
+                _ => parse_float64(text).is_some(),
+            }
+    };
+    let Some(integer) = integer else {
+        return if is_float(left) {
+            Candidates::FLOAT64
+        } else {
+            Candidates::NONE
+        };
+    };
+    let mut found = Candidates::INT64;
+    if i32::try_from(integer).is_ok() {
+        found = found.or(Candidates::INT32);
+    }
+    if integer.unsigned_abs() <= DOUBLE_INTEGER_MAX || is_float(left) {
+        found = found.or(Candidates::FLOAT64);
+    }
+    found
+}
+
+fn classify_temporal(text: &str, left: Candidates) -> Candidates {
+    if text.len() == DATE_BYTES {
+        if left.intersects(Candidates::DATE) && parse_date(text).is_some() {
+            return Candidates::DATE;
+        }
+    } else if text.len() >= TIMESTAMP_BYTES_MIN {
+        if left.intersects(Candidates::TIMESTAMP) && parse_timestamp(text).is_some() {
+            return Candidates::TIMESTAMP;
+        }
+        if left.intersects(Candidates::TIMESTAMPTZ) && parse_timestamptz(text).is_some() {
+            return Candidates::TIMESTAMPTZ;
+        }
+    }
+    Candidates::NONE
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
