@@ -1,0 +1,121 @@
+//! Writes data files: Parquet with a field id on every column, statistics per column chunk, zstd.
+//!
+//! No `ARROW:schema` key is written: with it some readers take the key's types over Parquet's own. Row
+//! groups are cut by size, which bounds the memory of a writer.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_schema::SchemaRef;
+use iceberg::arrow::schema_to_arrow_schema;
+use iceberg::spec::{NestedFieldRef, Schema};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+
+use crate::error::{Error, Result};
+use crate::store::durable;
+
+/// Encoded bytes after which a row group ends.
+const ROW_GROUP_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Rows after which a row group ends.
+const ROW_GROUP_ROWS_MAX: usize = 1024 * 1024;
+
+/// A data file that is being written. Dropped unfinished, it removes what it wrote.
+pub struct DataFileWriter {
+    writer: Option<ArrowWriter<File>>,
+    path: PathBuf,
+    schema: SchemaRef,
+    fields: Vec<NestedFieldRef>,
+}
+
+impl DataFileWriter {
+    /// Starts a new file with these columns.
+    pub fn create(path: &Path, fields: Vec<NestedFieldRef>) -> Result<Self> {
+        let schema = arrow_schema(&fields)?;
+        let file = durable::create_new(path)
+            .map_err(|error| Error::storage("creating a data file", &error))?;
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            .set_statistics_enabled(EnabledStatistics::Chunk)
+            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS_MAX))
+            .set_max_row_group_bytes(Some(ROW_GROUP_BYTES_MAX))
+            .set_created_by(concat!("calve ", env!("CARGO_PKG_VERSION")).to_owned())
+            .build();
+        let options = ArrowWriterOptions::new()
+            .with_properties(properties)
+            .with_skip_arrow_metadata(true);
+        let writer = ArrowWriter::try_new_with_options(file, schema.clone(), options)
+            .map_err(Error::internal)?;
+        Ok(Self {
+            writer: Some(writer),
+            path: path.to_path_buf(),
+            schema,
+            fields,
+        })
+    }
+
+    /// The file's columns.
+    pub fn fields(&self) -> &[NestedFieldRef] {
+        &self.fields
+    }
+
+    /// The Arrow schema that arrays must have.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Adds rows.
+    pub fn write(&mut self, arrays: Vec<ArrayRef>) -> Result<()> {
+        let batch = RecordBatch::try_new(self.schema.clone(), arrays).map_err(Error::internal)?;
+        match &mut self.writer {
+            Some(writer) => writer.write(&batch).map_err(parquet_error),
+            None => Err(Error::internal("the data file is finished")),
+        }
+    }
+
+    /// Ends the file and makes its bytes durable; its name is the caller's to sync. Returns its size.
+    pub fn finish(mut self) -> Result<u64> {
+        let Some(writer) = self.writer.take() else {
+            return Err(Error::internal("the data file is finished"));
+        };
+        let sized = writer.into_inner().map_err(parquet_error).and_then(|file| {
+            file.sync_data()
+                .and_then(|()| file.metadata())
+                .map_err(|error| Error::storage("syncing a data file", &error))
+        });
+        if sized.is_err() {
+            durable::remove_quietly(&self.path);
+        }
+        Ok(sized?.len())
+    }
+}
+
+impl Drop for DataFileWriter {
+    fn drop(&mut self) {
+        if self.writer.take().is_some() {
+            durable::remove_quietly(&self.path);
+        }
+    }
+}
+
+/// The Arrow schema of a data file with these columns.
+pub fn arrow_schema(fields: &[NestedFieldRef]) -> Result<SchemaRef> {
+    let schema = Schema::builder()
+        .with_fields(fields.iter().cloned())
+        .build()?;
+    Ok(Arc::new(schema_to_arrow_schema(&schema)?))
+}
+
+/// A write failure of the parquet crate: the disk's, if the disk is the cause.
+fn parquet_error(error: parquet::errors::ParquetError) -> Error {
+    if let parquet::errors::ParquetError::External(source) = &error
+        && let Some(io) = source.downcast_ref::<std::io::Error>()
+    {
+        return Error::storage("writing a data file", io);
+    }
+    Error::internal(error)
+}

@@ -1,0 +1,193 @@
+//! From the text of cells to an Arrow array of a decided type.
+//!
+//! A cell converts by the same parsers, and under the same rule of what a kind of cell may be, as
+//! evidence was collected ([`crate::schema::evidence`]). So a type that evidence allows always
+//! encodes, and a declared type takes exactly the values that print back from it. Nulls become
+//! null; spelled null words become null too, except in text.
+//!
+//! The first value that does not fit ends the column as a [`Misfit`]; nothing is changed silently.
+
+use std::sync::Arc;
+
+use arrow_array::builder::{BooleanBuilder, PrimitiveBuilder, StringBuilder};
+use arrow_array::types::{
+    ArrowPrimitiveType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int32Type, Int64Type,
+    Time64MicrosecondType, TimestampMicrosecondType,
+};
+use arrow_array::{ArrayRef, PrimitiveArray, new_null_array};
+use arrow_schema::{DataType, TimeUnit};
+
+use super::error::cut_value;
+use super::raw::RawColumn;
+use crate::schema::evidence::{Candidates, CellKind};
+use crate::schema::text_value::{
+    parse_boolean, parse_date, parse_decimal, parse_float32, parse_float64, parse_int64,
+    parse_json_float32, parse_json_float64, parse_time_micros, parse_timestamp, parse_timestamptz,
+};
+
+/// The first value of a column that the wanted type cannot hold.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Misfit {
+    /// 0-based row in the batch.
+    pub row_in_batch: usize,
+    /// The value, cut to a length that fits a message.
+    pub value: String,
+}
+
+/// Converts all cells. The array has the wanted type exactly, with the zone as it was written
+/// there.
+pub fn encode_column(column: &RawColumn, target: &DataType) -> Result<ArrayRef, Misfit> {
+    match target {
+        DataType::Boolean => encode_boolean(column),
+        DataType::Int32 => {
+            let int32 =
+                |_, text: &str| parse_int64(text).and_then(|value| i32::try_from(value).ok());
+            finish(encode::<Int32Type>(column, Candidates::INT32, int32))
+        }
+        DataType::Int64 => finish(encode::<Int64Type>(column, Candidates::INT64, |_, text| {
+            parse_int64(text)
+        })),
+        DataType::Float32 => finish(encode::<Float32Type>(
+            column,
+            Candidates::FLOAT64,
+            |kind, text| match kind {
+                CellKind::JsonNumber => parse_json_float32(text),
+                _ => parse_float32(text),
+            },
+        )),
+        DataType::Float64 => finish(encode::<Float64Type>(
+            column,
+            Candidates::FLOAT64,
+            |kind, text| match kind {
+                CellKind::JsonNumber => parse_json_float64(text),
+                _ => parse_float64(text),
+            },
+        )),
+        DataType::Decimal128(precision, scale) => {
+            encode_decimal(column, target, *precision, *scale)
+        }
+        DataType::Date32 => finish(encode::<Date32Type>(column, Candidates::DATE, |_, text| {
+            parse_date(text)
+        })),
+        DataType::Time64(TimeUnit::Microsecond) => {
+            let time = |_, text: &str| parse_time_micros(text);
+            finish(encode::<Time64MicrosecondType>(
+                column,
+                Candidates::TEMPORAL,
+                time,
+            ))
+        }
+        DataType::Timestamp(TimeUnit::Microsecond, None) => {
+            let local = |_, text: &str| parse_timestamp(text);
+            finish(encode::<TimestampMicrosecondType>(
+                column,
+                Candidates::TIMESTAMP,
+                local,
+            ))
+        }
+        DataType::Timestamp(TimeUnit::Microsecond, Some(zone))
+            if matches!(&**zone, "UTC" | "+00:00") =>
+        {
+            let zoned = |_, text: &str| parse_timestamptz(text);
+            encode::<TimestampMicrosecondType>(column, Candidates::TIMESTAMPTZ, zoned)
+                .map(|array| Arc::new(array.with_timezone(zone.clone())) as ArrayRef)
+        }
+        DataType::Utf8 => Ok(encode_text(column)),
+        _ => encode_unsupported(column, target),
+    }
+}
+
+fn encode_boolean(column: &RawColumn) -> Result<ArrayRef, Misfit> {
+    let mut builder = BooleanBuilder::with_capacity(column.len());
+    for_each_value(
+        column,
+        Candidates::BOOLEAN,
+        |_, text| parse_boolean(text),
+        |value| {
+            builder.append_option(value);
+        },
+    )?;
+    Ok(Arc::new(builder.finish()))
+}
+
+fn encode_decimal(
+    column: &RawColumn,
+    target: &DataType,
+    precision: u8,
+    scale: i8,
+) -> Result<ArrayRef, Misfit> {
+    let decimal = |_, text: &str| parse_decimal(text, precision, scale);
+    let array = encode::<Decimal128Type>(column, Candidates::NUMBERS, decimal)?;
+    match array.with_precision_and_scale(precision, scale) {
+        Ok(array) => Ok(Arc::new(array)),
+        // A precision or scale that Arrow does not know holds no value at all.
+        Err(_) => encode_unsupported(column, target),
+    }
+}
+
+fn encode_text(column: &RawColumn) -> ArrayRef {
+    let mut builder = StringBuilder::with_capacity(column.len(), column.text_bytes());
+    for (kind, text) in column.iter() {
+        match kind {
+            CellKind::Null => builder.append_null(),
+            _ => builder.append_value(text),
+        }
+    }
+    Arc::new(builder.finish())
+}
+
+/// A type that no text converts to: only nulls fit.
+fn encode_unsupported(column: &RawColumn, target: &DataType) -> Result<ArrayRef, Misfit> {
+    for_each_value(column, Candidates::NONE, |_, _| None::<()>, |_| {})?;
+    Ok(new_null_array(target, column.len()))
+}
+
+fn encode<T: ArrowPrimitiveType>(
+    column: &RawColumn,
+    candidate: Candidates,
+    convert: impl Fn(CellKind, &str) -> Option<T::Native>,
+) -> Result<PrimitiveArray<T>, Misfit> {
+    let mut builder = PrimitiveBuilder::<T>::with_capacity(column.len());
+    for_each_value(column, candidate, convert, |value| {
+        builder.append_option(value)
+    })?;
+    Ok(builder.finish())
+}
+
+fn finish<T: ArrowPrimitiveType>(
+    array: Result<PrimitiveArray<T>, Misfit>,
+) -> Result<ArrayRef, Misfit> {
+    array.map(|array| Arc::new(array) as ArrayRef)
+}
+
+/// Gives each cell, converted or null, to `append`; ends at the first value that does not convert.
+/// A cell whose kind cannot be `candidate` does not convert whatever its text.
+fn for_each_value<V>(
+    column: &RawColumn,
+    candidate: Candidates,
+    convert: impl Fn(CellKind, &str) -> Option<V>,
+    mut append: impl FnMut(Option<V>),
+) -> Result<(), Misfit> {
+    for (row_in_batch, (kind, text)) in column.iter().enumerate() {
+        if kind == CellKind::Null || kind.is_null_word(text) {
+            append(None);
+            continue;
+        }
+        let value = if kind.candidates().intersects(candidate) {
+            convert(kind, text)
+        } else {
+            None
+        };
+        if value.is_none() {
+            return Err(Misfit {
+                row_in_batch,
+                value: cut_value(text),
+            });
+        }
+        append(value);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

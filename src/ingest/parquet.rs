@@ -1,0 +1,162 @@
+//! Reads Parquet parts: every page of every column, decoded and cast to a data file's types.
+//!
+//! The parquet crate can panic on hostile files, so everything here runs under `catch_unwind` in
+//! [`super::convert`]. The file's `ARROW:schema` key is ignored: the types are Parquet's own. Memory is
+//! bounded by small batches and by the content limit, counted as decoded, not as the footer claims.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+
+use arrow_array::RecordBatch;
+use iceberg::spec::Type;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
+
+use super::Limits;
+use super::error::{FormatError, FormatErrorKind};
+use super::parquet_types;
+use crate::error::{Error, ErrorCode, Result};
+
+/// Rows decoded at once.
+const BATCH_ROWS: usize = 2048;
+/// Magic at both ends of a file; `PARE` marks an encrypted footer.
+const MAGIC: &[u8; 4] = b"PAR1";
+
+/// A column of a Parquet file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ParquetColumn {
+    /// Its name.
+    pub name: String,
+    /// Its type in a table, without field ids; `None` when it can only hold nulls.
+    pub r#type: Option<Type>,
+}
+
+/// A Parquet file that is being read.
+pub struct ParquetFile {
+    /// Its columns.
+    pub columns: Vec<ParquetColumn>,
+    reader: ParquetRecordBatchReader,
+    content_bytes: u64,
+    content_bytes_max: u64,
+    rows_read: u64,
+}
+
+impl ParquetFile {
+    /// Reads the footer and maps the columns' types.
+    pub fn open(path: &Path, limits: &Limits) -> Result<Self> {
+        let mut file =
+            File::open(path).map_err(|error| Error::storage("opening a part", &error))?;
+        check_magic(&mut file)?;
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)
+            .map_err(|error| unreadable(&format!("its footer cannot be read: {error}")))?;
+        let fields = builder.schema().fields().clone();
+        if fields.len() > limits.columns_max {
+            return Err(super::convert::format_error(FormatError::new(
+                FormatErrorKind::TooManyColumns,
+                format!(
+                    "the file has {} columns; at most {} are allowed",
+                    fields.len(),
+                    limits.columns_max
+                ),
+            )));
+        }
+        let mut names = std::collections::HashSet::new();
+        let mut columns = Vec::with_capacity(fields.len());
+        for field in &fields {
+            if !names.insert(field.name().as_str()) {
+                return Err(unreadable(&format!(
+                    "two columns are named `{}`; rename one of them",
+                    field.name()
+                ))
+                .with("column", field.name().as_str()));
+            }
+            let r#type = parquet_types::iceberg_type(field.data_type()).map_err(|unsupported| {
+                Error::new(
+                    ErrorCode::UnsupportedType,
+                    format!(
+                        "The column `{}` has the type {}, which has no place in a table; convert it before the upload.",
+                        field.name(),
+                        unsupported.0
+                    ),
+                )
+                .with("column", field.name().as_str())
+                .with("type", unsupported.0)
+            })?;
+            columns.push(ParquetColumn {
+                name: field.name().clone(),
+                r#type,
+            });
+        }
+        let reader = builder
+            .with_batch_size(BATCH_ROWS)
+            .build()
+            .map_err(|error| unreadable(&error.to_string()))?;
+        Ok(Self {
+            columns,
+            reader,
+            content_bytes: 0,
+            content_bytes_max: limits.parquet_content_bytes_max,
+            rows_read: 0,
+        })
+    }
+
+    /// The next rows; `None` at the end.
+    pub fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
+        let Some(batch) = self.reader.next() else {
+            return Ok(None);
+        };
+        let batch = batch.map_err(|error| {
+            unreadable(&format!(
+                "after row {} it is damaged: {error}",
+                self.rows_read
+            ))
+            .with("row", self.rows_read)
+        })?;
+        self.rows_read += batch.num_rows() as u64;
+        self.content_bytes += batch.get_array_memory_size() as u64;
+        if self.content_bytes > self.content_bytes_max {
+            return Err(Error::new(
+                ErrorCode::DecodedTooLarge,
+                format!(
+                    "The file's content is larger than {} bytes (parts.parquet_content_bytes_max); split it into smaller parts.",
+                    self.content_bytes_max
+                ),
+            ));
+        }
+        Ok(Some(batch))
+    }
+}
+
+/// Tells a file that is no Parquet, cut, or encrypted from a damaged one.
+fn check_magic(file: &mut File) -> Result<()> {
+    let mut ends = [[0u8; 4]; 2];
+    let read = (|| {
+        file.rewind()?;
+        file.read_exact(&mut ends[0])?;
+        file.seek(SeekFrom::End(-4))?;
+        file.read_exact(&mut ends[1])?;
+        file.rewind()
+    })();
+    match (read, &ends[0], &ends[1]) {
+        (Ok(()), MAGIC, MAGIC) => Ok(()),
+        (Ok(()), _, b"PARE") | (Ok(()), b"PARE", _) => {
+            Err(unreadable("it is encrypted; upload it unencrypted"))
+        }
+        (Ok(()), MAGIC, _) => Err(unreadable(
+            "it does not end with PAR1: it is cut, send it whole",
+        )),
+        (Ok(()) | Err(_), _, _) => Err(unreadable("it does not start and end with PAR1")),
+    }
+}
+
+/// A file that is not well-formed Parquet.
+pub fn unreadable(reason: &str) -> Error {
+    Error::new(
+        ErrorCode::FormatUnreadable,
+        format!("The Parquet file cannot be read: {reason}."),
+    )
+    .with("reason", reason)
+}
