@@ -1,0 +1,253 @@
+//! Which metadata file is a table's current one, and how that changes.
+//!
+//! The embedded catalog keeps the pointer in the journal. Its one write is [`Catalog::publish`]: in a single
+//! transaction the pointer moves (if it still is what the commit was built on), the session's record becomes
+//! *committed* (if it still is open), and a note says that the version hint is due. So a commit happens
+//! exactly once, whoever repeats it and wherever a crash falls (invariants C1 and C3).
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use iceberg::MetadataLocation;
+use iceberg::spec::{TableMetadata, TableMetadataBuildResult};
+
+use super::storage::TableStorage;
+use crate::domain::{CommitReceipt, Session, Target};
+use crate::error::{Error, ErrorCode, Result};
+use crate::schema::TableColumns;
+use crate::schema::plan::OPEN_COLUMNS_PROPERTY;
+use crate::store::journal::{Expectation, Journal, Write, WriteError};
+use crate::store::{keys, records};
+
+/// A table as a commit finds it.
+#[derive(Debug, Clone)]
+pub struct BaseTable {
+    /// Where its current metadata is.
+    pub metadata_location: String,
+    /// Its current metadata.
+    pub metadata: Arc<TableMetadata>,
+}
+
+impl BaseTable {
+    /// The table's columns, for the schema rules.
+    pub fn columns(&self) -> TableColumns {
+        let open = self
+            .metadata
+            .properties()
+            .get(OPEN_COLUMNS_PROPERTY)
+            .and_then(|text| serde_json::from_str(text).ok())
+            .unwrap_or_default();
+        TableColumns {
+            fields: self.metadata.current_schema().as_struct().fields().to_vec(),
+            last_column_id: self.metadata.last_column_id(),
+            open,
+        }
+    }
+}
+
+/// A new state of a table, and the session that made it.
+#[derive(Debug)]
+pub struct Publication {
+    /// The table.
+    pub target: Target,
+    /// What the new state was built on.
+    pub base: Option<BaseTable>,
+    /// The new metadata, with the list of changes that led to it.
+    pub next: TableMetadataBuildResult,
+    /// The session as it was when the commit began.
+    pub session_before: Session,
+    /// The session with its receipt.
+    pub session_after: Session,
+}
+
+/// Why a publication did not happen.
+#[derive(Debug)]
+pub enum PublishError {
+    /// Nothing was published, now or later; what was written for it may go.
+    Refused(Error),
+    /// The session is already committed, with this receipt.
+    AlreadyCommitted(CommitReceipt),
+    /// It may or may not be found published after a restart: touch nothing.
+    Unknown(Error),
+}
+
+/// Knows tables. Calls may block; use them from blocking threads.
+#[async_trait]
+pub trait Catalog: Send + Sync {
+    /// A table's current state; `None` when there is no such table.
+    fn load(&self, target: &Target) -> Result<Option<BaseTable>>;
+
+    /// Makes a new state the current one, together with its session's record.
+    async fn publish(&self, publication: &Publication) -> std::result::Result<(), PublishError>;
+
+    /// Finishes what a crash left due: version hints. Cheap, whatever number of tables there is.
+    async fn recover(&self) -> Result<()>;
+}
+
+/// The embedded catalog.
+#[derive(Clone)]
+pub struct JournalCatalog {
+    journal: Journal,
+    storage: Arc<dyn TableStorage>,
+}
+
+impl JournalCatalog {
+    /// The catalog in a journal, for tables in a storage.
+    pub fn new(journal: Journal, storage: Arc<dyn TableStorage>) -> Self {
+        Self { journal, storage }
+    }
+
+    /// Writes a table's version hint and takes back the note that it is due.
+    async fn settle_hint(&self, target: &Target, metadata_location: &str) -> Result<()> {
+        let (storage, owned_target, location) = (
+            self.storage.clone(),
+            target.clone(),
+            metadata_location.to_owned(),
+        );
+        tokio::task::spawn_blocking(move || storage.write_version_hint(&owned_target, &location))
+            .await
+            .map_err(Error::internal)??;
+        let write = Write {
+            removes: vec![keys::pending_hint(target)],
+            ..Write::default()
+        };
+        Ok(self.journal.write(write).await?)
+    }
+
+    /// The transaction that publishes.
+    fn publication_write(&self, publication: &Publication, location: &str) -> Result<Write> {
+        let pointer_key = keys::table(&publication.target);
+        let pointer_before = match &publication.base {
+            Some(base) => Some(records::table_value(&base.metadata_location)?),
+            None => None,
+        };
+        let session_key = keys::session(&publication.session_before.id);
+        let session_before = records::session_value(&publication.session_before)?;
+        Ok(Write {
+            expectations: vec![
+                // First, so that a session that is committed is told from a table that moved.
+                Expectation {
+                    key: session_key.clone(),
+                    value: Some(session_before),
+                },
+                Expectation {
+                    key: pointer_key.clone(),
+                    value: pointer_before,
+                },
+            ],
+            puts: vec![
+                (
+                    session_key,
+                    records::session_value(&publication.session_after)?,
+                ),
+                (pointer_key, records::table_value(location)?),
+                (keys::pending_hint(&publication.target), Vec::new()),
+            ],
+            removes: Vec::new(),
+            counts: vec![(keys::OPEN_SESSIONS, -1), (keys::COMMITTED_SESSIONS, 1)],
+        })
+    }
+
+    async fn write_metadata(&self, publication: &Publication) -> Result<String> {
+        let metadata = Arc::new(publication.next.metadata.clone());
+        let location = match &publication.base {
+            Some(base) => MetadataLocation::from_str(&base.metadata_location)?
+                .with_next_version()
+                .with_new_metadata(&metadata),
+            None => MetadataLocation::new_with_metadata(metadata.location(), &metadata),
+        };
+        let storage = self.storage.clone();
+        let name = location.to_string();
+        let runtime = tokio::runtime::Handle::current();
+        tokio::task::spawn_blocking(move || {
+            runtime.block_on(metadata.write_to(storage.files(), &location))
+        })
+        .await
+        .map_err(Error::internal)??;
+        Ok(name)
+    }
+}
+
+#[async_trait]
+impl Catalog for JournalCatalog {
+    fn load(&self, target: &Target) -> Result<Option<BaseTable>> {
+        let Some(value) = self.journal.get(&keys::table(target))? else {
+            return Ok(None);
+        };
+        let metadata_location = records::metadata_location(&value)?;
+        let metadata = tokio::runtime::Handle::current().block_on(TableMetadata::read_from(
+            self.storage.files(),
+            &metadata_location,
+        ))?;
+        Ok(Some(BaseTable {
+            metadata_location,
+            metadata: Arc::new(metadata),
+        }))
+    }
+
+    async fn publish(&self, publication: &Publication) -> std::result::Result<(), PublishError> {
+        let location = self
+            .write_metadata(publication)
+            .await
+            .map_err(PublishError::Refused)?;
+        let write = self
+            .publication_write(publication, &location)
+            .map_err(PublishError::Refused)?;
+        match self.journal.write(write).await {
+            Ok(()) => {}
+            Err(WriteError::Unexpected { key, found }) => {
+                self.storage.remove(&location);
+                return Err(refusal(&publication.session_before, &key, found.as_deref()));
+            }
+            Err(error @ WriteError::Failed { .. }) => {
+                return Err(PublishError::Unknown(error.into()));
+            }
+        }
+        // The commit is done. A hint that cannot be written now is written at the next start.
+        if let Err(error) = self.settle_hint(&publication.target, &location).await {
+            tracing::warn!(table = %publication.target, %error, "the version hint is due");
+        }
+        Ok(())
+    }
+
+    async fn recover(&self) -> Result<()> {
+        let catalog = self.clone();
+        let due = tokio::task::spawn_blocking(move || -> Result<Vec<(Target, String)>> {
+            let mut due = Vec::new();
+            for entry in catalog.journal.scan(keys::PENDING_HINTS) {
+                let (key, _) = entry?;
+                let target = keys::pending_hint_target(&key)
+                    .ok_or_else(|| Error::internal("a pending hint has an unreadable key"))?;
+                if let Some(value) = catalog.journal.get(&keys::table(&target))? {
+                    due.push((target, records::metadata_location(&value)?));
+                }
+            }
+            Ok(due)
+        })
+        .await
+        .map_err(Error::internal)??;
+        for (target, location) in due {
+            tracing::info!(table = %target, "writing the version hint that was due");
+            self.settle_hint(&target, &location).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What a failed expectation of a publication means.
+fn refusal(session: &Session, key: &[u8], found: Option<&[u8]>) -> PublishError {
+    if key == keys::session(&session.id) {
+        return match found.map(records::receipt_in) {
+            Some(Ok(Some(receipt))) => PublishError::AlreadyCommitted(receipt),
+            Some(Ok(None)) | None => PublishError::Refused(Error::internal(
+                "the session changed while it was committed",
+            )),
+            Some(Err(error)) => PublishError::Refused(error),
+        };
+    }
+    PublishError::Refused(Error::new(
+        ErrorCode::Overloaded,
+        "The table changed while the commit was prepared; nothing was written. Repeat the commit.",
+    ))
+}

@@ -1,0 +1,384 @@
+//! One commit, from a frozen session to a published snapshot.
+//!
+//! 1. Load the table. 2. Plan the schema: pure, and the place of every refusal that the data causes.
+//! 3. Make every part's data file one of the table's: the early file as it is where columns, types and
+//!    field ids are already final, else converted again from the part's bytes. 4. Write manifests and list.
+//! 5. Publish.
+//!
+//! The caller serialises commits of one table; the catalog's expectation guards against everybody else.
+//! A failure before step 5 leaves nothing but files, which are removed; of an unknown outcome in step 5
+//! nothing is removed.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use iceberg::spec::{DataFile, NestedFieldRef};
+use parquet::file::metadata::ParquetMetaDataReader;
+use tokio::sync::Semaphore;
+
+use super::catalog::{BaseTable, Catalog, Publication, PublishError};
+use super::metrics;
+use super::snapshot::{SnapshotBuilder, SnapshotPlan};
+use super::storage::TableStorage;
+use crate::clock::SharedClock;
+use crate::domain::{
+    CommitReceipt, CommitRequest, ConflictResolution, PartRecord, Session, Target,
+};
+use crate::error::{Error, ErrorCode, Result};
+use crate::ingest::{self, Limits};
+use crate::schema::{SchemaPlan, TableColumns, UnifiedColumn, plan, unify};
+use crate::store::layout::{Layout, part_stem};
+
+/// What commits need.
+#[derive(Clone)]
+pub struct CommitContext {
+    /// Knows tables.
+    pub catalog: Arc<dyn Catalog>,
+    /// Keeps their files.
+    pub storage: Arc<dyn TableStorage>,
+    /// Where staged parts are.
+    pub layout: Layout,
+    /// Time and ids.
+    pub clock: SharedClock,
+    /// One permit per conversion that may run at once.
+    pub conversions: Arc<Semaphore>,
+    /// What a part may be.
+    pub limits: Limits,
+}
+
+/// What a commit will do to its table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CommitPlan {
+    /// The schema after.
+    pub schema: SchemaPlan,
+    /// Whether what was there is deleted.
+    pub replaces: bool,
+}
+
+/// Plans a commit of these parts; pure. `table` is the table as it is, if it is.
+pub fn plan_commit<'a>(
+    parts: impl Iterator<Item = &'a PartRecord> + Clone,
+    table: Option<&TableColumns>,
+    resolution: ConflictResolution,
+) -> Result<CommitPlan> {
+    if parts.clone().next().is_none() {
+        return Err(Error::new(
+            ErrorCode::NoParts,
+            "This session has no parts, so there is nothing to commit. To publish an empty table, upload an empty file as a part and commit with conflict_resolution overwrite.",
+        ));
+    }
+    let columns = unify_parts(parts)?;
+    match (table, resolution) {
+        (Some(_), ConflictResolution::Fail) => Err(Error::new(
+            ErrorCode::DatasetExists,
+            "Dataset already exists - FAIL on conflict selected",
+        )),
+        (None, _) if columns.is_empty() => Err(Error::new(
+            ErrorCode::NoParts,
+            "The parts have no columns, so there is nothing to make a table from; upload at least a header.",
+        )),
+        (None, _) => Ok(CommitPlan {
+            schema: plan::create(&columns),
+            replaces: false,
+        }),
+        (Some(table), ConflictResolution::Overwrite) => Ok(CommitPlan {
+            schema: if columns.is_empty() {
+                unchanged(table)
+            } else {
+                plan::replace(&columns, table)
+            },
+            replaces: true,
+        }),
+        (Some(table), ConflictResolution::Append) if columns.is_empty() => Ok(CommitPlan {
+            schema: unchanged(table),
+            replaces: false,
+        }),
+        (Some(table), ConflictResolution::Append) => {
+            let schema = plan::append(&columns, table).map_err(|differences| {
+                let names: Vec<&str> = differences.iter().map(|one| one.column.as_str()).collect();
+                let listed = serde_json::to_value(&differences).unwrap_or_default();
+                Error::new(
+                    ErrorCode::SchemaMismatch,
+                    format!(
+                        "The parts do not fit the table's structure; differences in: {}. Nothing was written.",
+                        names.join(", ")
+                    ),
+                )
+                .with("differences", listed)
+            })?;
+            Ok(CommitPlan {
+                schema,
+                replaces: false,
+            })
+        }
+    }
+}
+
+fn unchanged(table: &TableColumns) -> SchemaPlan {
+    SchemaPlan {
+        fields: table.fields.clone(),
+        open: table.open.clone(),
+    }
+}
+
+/// The columns of all parts, or the refusal that lists every disagreement.
+pub fn unify_parts<'a>(parts: impl Iterator<Item = &'a PartRecord>) -> Result<Vec<UnifiedColumn>> {
+    unify::unify(parts).map_err(|disagreements| {
+        let listed: Vec<serde_json::Value> = disagreements
+            .iter()
+            .map(|one| {
+                serde_json::json!({
+                    "column": one.column, "part": one.part.0,
+                    "expected": one.expected, "found": one.found,
+                })
+            })
+            .collect();
+        let first = disagreements.first().map_or_else(String::new, |one| {
+            format!(
+                " Column `{}` is {} in part {}, and {} in the parts before it.",
+                one.column, one.found, one.part, one.expected
+            )
+        });
+        Error::new(
+            ErrorCode::SourcesDisagree,
+            format!("The parts of this session do not agree on their columns.{first}"),
+        )
+        .with("disagreements", listed)
+    })
+}
+
+/// Runs a commit. The session is frozen for its whole time.
+pub async fn commit(
+    context: &CommitContext,
+    session: &Session,
+    request: &CommitRequest,
+) -> Result<CommitReceipt> {
+    let base = load(context, &request.target).await?;
+    let columns = base.as_ref().map(BaseTable::columns);
+    let plan = plan_commit(
+        session.parts.values(),
+        columns.as_ref(),
+        request.conflict_resolution,
+    )?;
+    let mut created = Vec::new();
+    let outcome = write_and_publish(context, session, request, base, &plan, &mut created).await;
+    match outcome {
+        Ok(receipt) => Ok(receipt),
+        Err(PublishError::AlreadyCommitted(receipt)) => Ok(receipt),
+        Err(PublishError::Unknown(error)) => Err(error),
+        Err(PublishError::Refused(error)) => {
+            let storage = context.storage.clone();
+            let removal =
+                blocking(move || created.iter().for_each(|location| storage.remove(location)));
+            removal.await?;
+            Err(error)
+        }
+    }
+}
+
+async fn load(context: &CommitContext, target: &Target) -> Result<Option<BaseTable>> {
+    let (catalog, target) = (context.catalog.clone(), target.clone());
+    blocking(move || catalog.load(&target)).await?
+}
+
+async fn write_and_publish(
+    context: &CommitContext,
+    session: &Session,
+    request: &CommitRequest,
+    base: Option<BaseTable>,
+    plan: &CommitPlan,
+    created: &mut Vec<String>,
+) -> std::result::Result<CommitReceipt, PublishError> {
+    let refused = PublishError::Refused;
+    let target = request.target.clone();
+    let storage = context.storage.clone();
+    blocking(move || storage.prepare(&target))
+        .await
+        .and_then(|prepared| prepared)
+        .map_err(refused)?;
+    let parts = session.parts.values().filter(|record| record.rows > 0);
+    let outcomes = join_all(
+        parts.map(|record| table_file(context, session, &request.target, record, &plan.schema)),
+    )
+    .await;
+    let made = outcomes.iter().flatten();
+    created.extend(made.map(|file| file.location.clone()));
+    let files = outcomes
+        .into_iter()
+        .collect::<Result<Vec<_>>>()
+        .map_err(refused)?;
+    let rows_written = session.parts.values().map(|record| record.rows).sum();
+    let files_created = files.len() as u64;
+    let (next, snapshot_id, written) =
+        build_snapshot(context, session, request, base.clone(), plan, files)
+            .await
+            .map_err(refused)?;
+    created.extend(written);
+    let receipt = CommitReceipt {
+        table: request.target.clone(),
+        snapshot_id,
+        rows_written,
+        files_created,
+        committed_at: context.clock.now(),
+    };
+    let mut session_after = session.clone();
+    session_after.commit_succeeded(request.clone(), receipt.clone());
+    let publication = Publication {
+        target: request.target.clone(),
+        base,
+        next,
+        session_before: session.clone(),
+        session_after,
+    };
+    context.catalog.publish(&publication).await?;
+    Ok(receipt)
+}
+
+/// A data file that is in its table's folder.
+struct TableFile {
+    location: String,
+    path: PathBuf,
+    file_bytes: u64,
+}
+
+/// Makes a part's data file one of the table's.
+async fn table_file(
+    context: &CommitContext,
+    session: &Session,
+    target: &Target,
+    record: &PartRecord,
+    schema: &SchemaPlan,
+) -> Result<TableFile> {
+    let name = format!("{}-{}", session.id, part_stem(record));
+    let storage = context.storage.clone();
+    let target = target.clone();
+    if let Some(early) = &record.data_file
+        && early.fields.iter().all(|field| is_final(field, schema))
+    {
+        let staged = context.layout.part_data_file(&session.id, record);
+        let file_bytes = early.file_bytes;
+        return blocking(move || {
+            let location = storage.adopt(&target, &staged, &format!("{name}.parquet"))?;
+            Ok(TableFile {
+                location,
+                path: staged,
+                file_bytes,
+            })
+        })
+        .await?;
+    }
+    let fields = conversion_fields(record, schema);
+    let source = ingest::Source {
+        path: context.layout.part_file(&session.id, record),
+        kind: record.kind,
+        coding: record.coding,
+        limits: context.limits,
+    };
+    let attempt = context.clock.random_id();
+    let (path, location) =
+        storage.new_data_file(&target, &format!("{name}-{}.parquet", attempt.simple()));
+    let part = record.part;
+    let permit = context
+        .conversions
+        .acquire()
+        .await
+        .map_err(Error::internal)?;
+    let converted = blocking(move || {
+        let file_bytes = ingest::convert(&source, &fields, &path)?;
+        Ok(TableFile {
+            location,
+            path,
+            file_bytes,
+        })
+    })
+    .await;
+    drop(permit);
+    converted?.map_err(|error: Error| error.with("part", part.0))
+}
+
+/// Whether a field of an early file is just what the table's schema has.
+fn is_final(field: &NestedFieldRef, schema: &SchemaPlan) -> bool {
+    schema
+        .field(&field.name)
+        .is_some_and(|last| last.id == field.id && last.field_type == field.field_type)
+}
+
+/// The table's fields that a part has values for; or, when it has none, one that keeps its row count.
+fn conversion_fields(record: &PartRecord, schema: &SchemaPlan) -> Vec<NestedFieldRef> {
+    let early: Vec<&str> = record
+        .data_file
+        .iter()
+        .flat_map(|file| &file.fields)
+        .map(|field| field.name.as_str())
+        .collect();
+    schema
+        .fields
+        .iter()
+        .filter(|field| early.contains(&field.name.as_str()))
+        .cloned()
+        .collect()
+}
+
+async fn build_snapshot(
+    context: &CommitContext,
+    session: &Session,
+    request: &CommitRequest,
+    base: Option<BaseTable>,
+    plan: &CommitPlan,
+    files: Vec<TableFile>,
+) -> Result<(iceberg::spec::TableMetadataBuildResult, i64, Vec<String>)> {
+    let mut properties = BTreeMap::from([
+        ("calve.session-id".to_owned(), session.id.to_string()),
+        ("calve.parts".to_owned(), session.parts.len().to_string()),
+    ]);
+    if let Some(message) = &request.snapshot_message {
+        properties.insert("calve.message".to_owned(), message.clone());
+    }
+    let (target, plan) = (request.target.clone(), plan.clone());
+    let storage = context.storage.clone();
+    let (now, random) = (context.clock.now(), context.clock.random_id());
+    let runtime = tokio::runtime::Handle::current();
+    blocking(move || {
+        let snapshot = SnapshotPlan {
+            target: &target,
+            base: base.as_ref(),
+            schema: &plan.schema,
+            replaces: plan.replaces,
+            properties,
+            now,
+            random,
+        };
+        let mut builder = SnapshotBuilder::start(snapshot, storage.as_ref())?;
+        let entries = files
+            .into_iter()
+            .map(|file| manifest_entry(file, builder.schema()))
+            .collect::<Result<Vec<_>>>()?;
+        storage.sync_data(&target)?;
+        let built = runtime.block_on(builder.build(entries));
+        if built.is_err() {
+            for location in builder.written() {
+                storage.remove(location);
+            }
+        }
+        Ok((built?, builder.snapshot_id(), builder.written().to_vec()))
+    })
+    .await?
+}
+
+fn manifest_entry(file: TableFile, schema: &iceberg::spec::Schema) -> Result<DataFile> {
+    let reader = std::fs::File::open(&file.path)
+        .map_err(|error| Error::storage("reading a data file's footer", &error))?;
+    let footer = ParquetMetaDataReader::new()
+        .parse_and_finish(&reader)
+        .map_err(Error::internal)?;
+    metrics::data_file(file.location, file.file_bytes, &footer, schema)
+}
+
+/// Runs blocking work off the arbiters.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(Error::internal)
+}
