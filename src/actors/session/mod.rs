@@ -1,0 +1,186 @@
+//! One upload session: its part map, its state, and the order of changes to it.
+//!
+//! **Life.** Started by the supervisor when a request names the session; loads itself from the journal before
+//! the first message is handled. Ends when it was idle for `sessions.idle_in_memory`, when there is no such
+//! session, or when it panics; the next request starts it again.
+//!
+//! **Ordering.** Changes of the part map are queued in the journal in the order in which they are handled, and
+//! take effect in the map when they are durable. Several may be on their way at once (they share syncs); each
+//! has a sequence number, and per part the highest wins, which is the order in the journal too. A commit waits
+//! for those on their way, and takes none that comes later.
+//!
+//! **Commit.** Runs detached from the request: a client that goes away does not stop it, and a repeat joins it.
+
+mod handlers;
+pub(crate) mod messages;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix::prelude::*;
+use tokio::sync::oneshot;
+use tracing::Span;
+
+use super::Surroundings;
+use super::committer::Committers;
+use super::supervisor::LiveSessions;
+use crate::domain::{CommitReceipt, CommitRequest, PartNumber, PartRecord, Session, SessionId};
+use crate::error::{Error, ErrorCode, Result};
+use crate::store::{durable, records};
+
+/// Messages waiting for one session; senders beyond that wait. More than the connections one client uses.
+const MAILBOX_MESSAGES_MAX: usize = 256;
+
+/// The actor of one session.
+pub(crate) struct SessionActor {
+    id: SessionId,
+    surroundings: Arc<Surroundings>,
+    committers: Committers,
+    live: LiveSessions,
+    session: Loaded,
+    last_generation: u64,
+    /// Sequence of the latest change handled.
+    last_sequence: u64,
+    /// Sequence of the latest change applied, by part.
+    applied_sequences: HashMap<PartNumber, u64>,
+    /// Changes queued in the journal.
+    changes_under_way: usize,
+    /// The commit that starts when no change is under way.
+    waiting_commit: Option<(CommitRequest, Span)>,
+    /// Who wants the running commit's outcome.
+    commit_listeners: Vec<oneshot::Sender<Result<CommitReceipt>>>,
+    last_activity: Instant,
+}
+
+/// What loading found.
+enum Loaded {
+    /// Not loaded yet.
+    Pending,
+    /// The session.
+    Found(Box<Session>),
+    /// There is none, or it cannot be read: the answer to everything.
+    Refused(Error),
+}
+
+impl SessionActor {
+    pub(crate) fn new(
+        id: SessionId,
+        surroundings: Arc<Surroundings>,
+        committers: Committers,
+        live: LiveSessions,
+    ) -> Self {
+        Self {
+            id,
+            surroundings,
+            committers,
+            live,
+            session: Loaded::Pending,
+            last_generation: 0,
+            last_sequence: 0,
+            applied_sequences: HashMap::new(),
+            changes_under_way: 0,
+            waiting_commit: None,
+            commit_listeners: Vec::new(),
+            last_activity: Instant::now(),
+        }
+    }
+
+    /// The session, for a message that arrives now.
+    fn session(&mut self) -> Result<&mut Session> {
+        self.last_activity = Instant::now();
+        match &mut self.session {
+            Loaded::Found(session) => Ok(session),
+            Loaded::Refused(error) => Err(error.clone()),
+            Loaded::Pending => Err(Error::internal("a session was used before it was loaded")),
+        }
+    }
+
+    /// Loads the session; no message is handled meanwhile.
+    fn load(&mut self, context: &mut Context<Self>) {
+        let (journal, id) = (self.surroundings.journal.clone(), self.id.clone());
+        let loading = tokio::task::spawn_blocking(move || records::load_session(&journal, &id));
+        context.wait(loading.into_actor(self).map(|loaded, actor, context| {
+            actor.session = match loaded {
+                Ok(Ok(Some(session))) => Loaded::Found(Box::new(session)),
+                Ok(Ok(None)) => Loaded::Refused(
+                    Error::new(
+                        ErrorCode::SessionNotFound,
+                        "There is no such session; open one with POST /v1/upload/session.",
+                    )
+                    .with("session_id", actor.id.as_str()),
+                ),
+                Ok(Err(error)) => Loaded::Refused(error),
+                Err(error) => Loaded::Refused(Error::internal(error)),
+            };
+            if matches!(actor.session, Loaded::Refused(_)) {
+                // What is in the mailbox is answered first; the next request tries again.
+                actor.leave_when_idle(context, std::time::Duration::ZERO);
+            }
+        }));
+    }
+
+    /// Leaves memory after this time without a message or unfinished work.
+    fn leave_when_idle(&mut self, context: &mut Context<Self>, idle: std::time::Duration) {
+        let wait = idle.saturating_sub(self.last_activity.elapsed());
+        context.run_later(wait, move |actor, context| {
+            let is_busy = actor.changes_under_way > 0 || !actor.commit_listeners.is_empty();
+            if is_busy || actor.last_activity.elapsed() < idle {
+                let recheck = idle.max(std::time::Duration::from_millis(10));
+                actor.leave_when_idle(context, recheck);
+            } else {
+                actor.live.forget(&actor.id, &context.address());
+                context.stop();
+            }
+        });
+    }
+
+    fn next_generation(&mut self) -> u64 {
+        let now = self.surroundings.clock.now().timestamp_micros();
+        self.last_generation = u64::try_from(now)
+            .unwrap_or(0)
+            .max(self.last_generation + 1);
+        self.last_generation
+    }
+
+    /// Removes a part's files in the background; its record is gone or replaced, durably.
+    fn remove_files(&self, record: &PartRecord) {
+        let layout = &self.surroundings.layout;
+        let paths = [
+            layout.part_file(&self.id, record),
+            layout.part_data_file(&self.id, record),
+        ];
+        tokio::task::spawn_blocking(move || {
+            paths.iter().for_each(|path| durable::remove_quietly(path))
+        });
+    }
+
+    /// Removes all staged files of a committed session in the background. What a crash leaves of them is
+    /// garbage that nothing refers to.
+    fn remove_staging(&self) {
+        let folder = self.surroundings.layout.session_folder(&self.id);
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = std::fs::remove_dir_all(&folder)
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                tracing::warn!(folder = %folder.display(), %error, "cannot remove a committed session's staged files");
+            }
+        });
+    }
+}
+
+impl Actor for SessionActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.set_mailbox_capacity(MAILBOX_MESSAGES_MAX);
+        self.surroundings.metrics.session_actors.inc();
+        self.load(context);
+        self.leave_when_idle(context, self.surroundings.sessions.idle_in_memory);
+    }
+
+    fn stopped(&mut self, _context: &mut Self::Context) {
+        self.live.left();
+        self.surroundings.metrics.session_actors.dec();
+    }
+}

@@ -1,0 +1,270 @@
+//! Which sessions are in memory, and the handle that everybody else talks to.
+//!
+//! The map of live sessions is shared for reading: a request for a session that is in memory does not pass
+//! through the supervisor. Only the supervisor adds to it, so a session is never started twice; an entry is
+//! removed by the actor that leaves, or by whoever finds its mailbox closed.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use actix::dev::ToEnvelope;
+use actix::prelude::*;
+
+use super::committer::Committers;
+use super::session::SessionActor;
+use super::session::messages::{BeginPart, Commit, DeletePart, FinishPart, Inspect};
+use super::{ANSWER_DEADLINE, ASK_ATTEMPTS, ArbiterPool, Surroundings, unreachable_actor};
+use crate::domain::{
+    CommitReceipt, ConflictResolution, PartNumber, PartRecord, Session, SessionId, Target,
+};
+use crate::error::{Error, ErrorCode, Result};
+use crate::store::records;
+use crate::store::staging::StagedFiles;
+
+pub use super::session::messages::PartLease;
+
+/// Requests waiting for the supervisor; it only inserts into a map, so it is never behind for long.
+const MAILBOX_MESSAGES_MAX: usize = 4096;
+
+/// The sessions in memory.
+#[derive(Clone, Default)]
+pub(crate) struct LiveSessions {
+    addresses: Arc<RwLock<HashMap<SessionId, Addr<SessionActor>>>>,
+    /// Actors that exist, including those that are leaving.
+    count: Arc<AtomicUsize>,
+}
+
+impl LiveSessions {
+    fn get(&self, id: &SessionId) -> Option<Addr<SessionActor>> {
+        let addresses = self
+            .addresses
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        addresses
+            .get(id)
+            .filter(|address| address.connected())
+            .cloned()
+    }
+
+    /// Removes an entry, unless another actor has taken its place.
+    pub(crate) fn forget(&self, id: &SessionId, address: &Addr<SessionActor>) {
+        let mut addresses = self
+            .addresses
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        if addresses.get(id) == Some(address) {
+            addresses.remove(id);
+        }
+    }
+
+    /// An actor has ended.
+    pub(crate) fn left(&self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Starts session actors.
+pub struct Supervisor {
+    surroundings: Arc<Surroundings>,
+    committers: Committers,
+    arbiters: Arc<ArbiterPool>,
+    live: LiveSessions,
+}
+
+impl Actor for Supervisor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.set_mailbox_capacity(MAILBOX_MESSAGES_MAX);
+    }
+}
+
+/// The address of a session's actor, started if it is not in memory.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Addr<SessionActor>>")]
+struct Find(SessionId);
+
+impl Handler<Find> for Supervisor {
+    type Result = Result<Addr<SessionActor>>;
+
+    fn handle(&mut self, Find(id): Find, _context: &mut Self::Context) -> Self::Result {
+        if let Some(address) = self.live.get(&id) {
+            return Ok(address);
+        }
+        let limit = self.surroundings.sessions.in_memory_max;
+        if self.live.count.fetch_add(1, Ordering::Relaxed) >= limit {
+            self.live.left();
+            return Err(Error::new(
+                ErrorCode::Overloaded,
+                "Too many sessions are active at once; send the same request again shortly.",
+            ));
+        }
+        let actor = SessionActor::new(
+            id.clone(),
+            self.surroundings.clone(),
+            self.committers.clone(),
+            self.live.clone(),
+        );
+        let address = SessionActor::start_in_arbiter(&self.arbiters.pick(), |_| actor);
+        let mut addresses = self
+            .live
+            .addresses
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        addresses.insert(id, address.clone());
+        Ok(address)
+    }
+}
+
+/// Open a session.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Box<Session>>")]
+struct Open(Option<Target>);
+
+/// Other messages are handled while the record is on its way to the disk.
+impl Handler<Open> for Supervisor {
+    type Result = ResponseFuture<Result<Box<Session>>>;
+
+    fn handle(&mut self, Open(target): Open, _context: &mut Self::Context) -> Self::Result {
+        let surroundings = self.surroundings.clone();
+        Box::pin(async move {
+            let now = surroundings.clock.now();
+            let id = SessionId::new(now, surroundings.clock.random_id());
+            let expires_at = now + surroundings.sessions.ttl;
+            let session = Box::new(Session::open(id, target, now, expires_at));
+            let write = records::open_session(&session)?;
+            surroundings.journal.write(write).await?;
+            Ok(session)
+        })
+    }
+}
+
+/// The handle of all sessions. Cheap to clone.
+#[derive(Clone)]
+pub struct Sessions {
+    supervisor: Addr<Supervisor>,
+    live: LiveSessions,
+}
+
+impl Sessions {
+    /// Starts the supervisor on one of the arbiters.
+    pub fn start(
+        surroundings: Arc<Surroundings>,
+        committers: Committers,
+        arbiters: Arc<ArbiterPool>,
+    ) -> Self {
+        let live = LiveSessions::default();
+        let supervisor = Supervisor {
+            surroundings,
+            committers,
+            arbiters: arbiters.clone(),
+            live: live.clone(),
+        };
+        Self {
+            supervisor: Supervisor::start_in_arbiter(&arbiters.pick(), |_| supervisor),
+            live,
+        }
+    }
+
+    /// Opens a session; durable when this returns.
+    pub async fn open(&self, target: Option<Target>) -> Result<Box<Session>> {
+        let answer = tokio::time::timeout(ANSWER_DEADLINE, self.supervisor.send(Open(target)));
+        match answer.await {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(_)) | Err(_) => Err(unreachable_actor("supervisor")),
+        }
+    }
+
+    /// Asks whether a part may be uploaded now.
+    pub async fn begin_part(&self, id: &SessionId, part: PartNumber) -> Result<PartLease> {
+        self.ask(id, || BeginPart { part }).await
+    }
+
+    /// Records a part whose files are durable under their final names. On an error nothing was
+    /// acknowledged.
+    pub async fn finish_part(
+        &self,
+        id: &SessionId,
+        record: Box<PartRecord>,
+        files: StagedFiles,
+    ) -> Result<()> {
+        let span = tracing::Span::current();
+        self.ask(id, || FinishPart {
+            record: record.clone(),
+            files: files.clone(),
+            span: span.clone(),
+        })
+        .await
+    }
+
+    /// Deletes a part; durable when this returns. Deleting it again is fine.
+    pub async fn delete_part(&self, id: &SessionId, part: PartNumber) -> Result<()> {
+        let span = tracing::Span::current();
+        self.ask(id, || DeletePart {
+            part,
+            span: span.clone(),
+        })
+        .await
+    }
+
+    /// The session as it is.
+    pub async fn inspect(&self, id: &SessionId) -> Result<Box<Session>> {
+        self.ask(id, || Inspect).await
+    }
+
+    /// Commits the session, joins its running commit, or returns the stored answer.
+    pub async fn commit(
+        &self,
+        id: &SessionId,
+        target: Option<Target>,
+        snapshot_message: Option<String>,
+        conflict_resolution: ConflictResolution,
+    ) -> Result<CommitReceipt> {
+        let span = tracing::Span::current();
+        // No deadline: a commit takes what it takes, and the client may go and come back.
+        self.send(id, || Commit {
+            target: target.clone(),
+            snapshot_message: snapshot_message.clone(),
+            conflict_resolution,
+            span: span.clone(),
+        })
+        .await
+    }
+
+    async fn ask<M, T>(&self, id: &SessionId, message: impl Fn() -> M) -> Result<T>
+    where
+        M: Message<Result = Result<T>> + Send + 'static,
+        SessionActor: Handler<M>,
+        <SessionActor as Actor>::Context: ToEnvelope<SessionActor, M>,
+        T: Send + 'static,
+    {
+        tokio::time::timeout(ANSWER_DEADLINE, self.send(id, message))
+            .await
+            .unwrap_or_else(|_| Err(unreachable_actor("session")))
+    }
+
+    /// Sends a message to a session's actor; when its mailbox is closed, to the one that takes its place.
+    async fn send<M, T>(&self, id: &SessionId, message: impl Fn() -> M) -> Result<T>
+    where
+        M: Message<Result = Result<T>> + Send + 'static,
+        SessionActor: Handler<M>,
+        <SessionActor as Actor>::Context: ToEnvelope<SessionActor, M>,
+        T: Send + 'static,
+    {
+        for _ in 0..ASK_ATTEMPTS {
+            let address = match self.live.get(id) {
+                Some(address) => address,
+                None => match self.supervisor.send(Find(id.clone())).await {
+                    Ok(found) => found?,
+                    Err(_) => return Err(unreachable_actor("supervisor")),
+                },
+            };
+            match address.send(message()).await {
+                Ok(answer) => return answer,
+                Err(_) => self.live.forget(id, &address),
+            }
+        }
+        Err(unreachable_actor("session"))
+    }
+}

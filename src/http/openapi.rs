@@ -1,0 +1,44 @@
+//! The OpenAPI document, made from the handlers and views.
+
+use actix_web::HttpResponse;
+use utoipa::OpenApi;
+
+use super::{routes, views};
+use crate::domain::ConflictResolution;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Calve",
+        description = "A self-hosted upload service: files in over HTTP, one commit makes an Apache Iceberg snapshot.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    paths(
+        routes::health::health,
+        routes::sessions::start_session,
+        routes::parts::upload_part,
+        routes::sessions::inspect_session,
+        routes::parts::delete_part,
+        routes::commits::commit_session,
+    ),
+    components(schemas(
+        views::Target,
+        views::StartSessionResponse,
+        views::CommitRequest,
+        views::CommitResponse,
+        views::InspectResponse,
+        views::HTTPValidationError,
+        views::ValidationError,
+        ConflictResolution,
+    )),
+    tags(
+        (name = "service", description = "The server itself"),
+        (name = "upload", description = "Sessions, parts and commits"),
+    )
+)]
+struct Document;
+
+/// The document.
+pub async fn document() -> HttpResponse {
+    HttpResponse::Ok().json(Document::openapi())
+}

@@ -1,0 +1,44 @@
+//! Committing sessions.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+
+use crate::error::Result;
+use crate::http::views::{CommitRequest, CommitResponse, HTTPValidationError, Refusal};
+use crate::http::{Api, extract};
+
+/// Turns the session's parts into a snapshot of the table. A repeat joins the running commit or gets the
+/// stored answer.
+#[utoipa::path(
+    post, path = "/v1/upload/{session_id}/commit", tag = "upload", operation_id = "commit_session",
+    summary = "Commit Session",
+    params(
+        ("session_id" = String, Path, description = "The session"),
+        ("authorization" = Option<String>, Header, description = "Bearer token"),
+    ),
+    request_body = CommitRequest,
+    responses(
+        (status = 200, description = "The rows are in the table", body = CommitResponse),
+        (status = 404, description = "No such session", body = Refusal),
+        (status = 409, description = "The table or the session does not allow it", body = Refusal),
+        (status = 410, description = "The session expired", body = Refusal),
+        (status = 422, description = "Validation Error, or nothing to commit", body = HTTPValidationError),
+        (status = 503, description = "Too busy, or the disk refuses writes", body = Refusal),
+        (status = 507, description = "The disk is full", body = Refusal),
+    )
+)]
+pub async fn commit_session(
+    request: HttpRequest,
+    body: web::Payload,
+    api: web::Data<Api>,
+) -> Result<HttpResponse> {
+    let id = extract::session_id(&request)?;
+    let body = extract::json_object(body).await?.unwrap_or_default();
+    let target = extract::target(&body)?;
+    let message = extract::snapshot_message(&body)?;
+    let resolution = extract::conflict_resolution(&body)?;
+    let receipt = api
+        .sessions
+        .commit(&id, target, message, resolution)
+        .await?;
+    Ok(HttpResponse::Ok().json(CommitResponse::from(&receipt)))
+}

@@ -1,0 +1,50 @@
+//! Health and metrics.
+
+use actix_web::{HttpResponse, web};
+
+use crate::error::{Error, Result};
+use crate::http::Api;
+use crate::http::views::HealthResponse;
+use crate::store::keys;
+
+/// Says whether uploads are taken.
+#[utoipa::path(
+    get, path = "/health", tag = "service", operation_id = "health", summary = "Health",
+    responses(
+        (status = 200, description = "Uploads are taken", body = HealthResponse),
+        (status = 503, description = "The disk refused writes; a restart is needed", body = HealthResponse),
+    )
+)]
+pub async fn health(api: web::Data<Api>) -> HttpResponse {
+    let ready = !api.surroundings.journal.is_failed();
+    let body = HealthResponse {
+        status: if ready { "ok" } else { "failing" },
+        ready,
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    if ready {
+        HttpResponse::Ok().json(body)
+    } else {
+        HttpResponse::ServiceUnavailable().json(body)
+    }
+}
+
+/// The metrics, in Prometheus' text format.
+pub async fn metrics(api: web::Data<Api>) -> Result<HttpResponse> {
+    let surroundings = api.surroundings.clone();
+    let rendering = tokio::task::spawn_blocking(move || -> Result<Vec<u8>> {
+        let metrics = &surroundings.metrics;
+        for (state, key) in [
+            ("open", keys::OPEN_SESSIONS),
+            ("committed", keys::COMMITTED_SESSIONS),
+        ] {
+            let count = i64::try_from(surroundings.journal.count(key)?).unwrap_or(i64::MAX);
+            metrics.sessions.with_label_values(&[state]).set(count);
+        }
+        metrics.render().map_err(Error::internal)
+    });
+    let text = rendering.await.map_err(Error::internal)??;
+    Ok(HttpResponse::Ok()
+        .content_type("text/plain; version=0.0.4; charset=utf-8")
+        .body(text))
+}

@@ -1,0 +1,6 @@
+//! The handlers, a file per resource.
+
+pub mod commits;
+pub mod health;
+pub mod parts;
+pub mod sessions;

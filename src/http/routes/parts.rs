@@ -1,0 +1,97 @@
+//! Uploading and deleting parts.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+
+use crate::error::Result;
+use crate::http::views::{DeletePartResponse, HTTPValidationError, Refusal, UploadPartResponse};
+use crate::http::{Api, extract};
+use crate::ingest::codec;
+use crate::ingest::digest::ExpectedDigests;
+use crate::ingest::format::Hints;
+use crate::upload::Upload;
+
+/// Stores a part, replacing an older one of that number.
+#[utoipa::path(
+    put, path = "/v1/upload/{session_id}", tag = "upload", operation_id = "upload_part",
+    summary = "Upload Part",
+    params(
+        ("session_id" = String, Path, description = "The session"),
+        ("part" = u16, Query, description = "The part's number", minimum = 0, maximum = 999),
+        ("content_type" = Option<String>, Query, description = "The part's format, where headers do not say it"),
+        ("authorization" = Option<String>, Header, description = "Bearer token"),
+        ("x-file-name" = Option<String>, Header, description = "The source file's name; its extension says the format"),
+        ("content-encoding" = Option<String>, Header, description = "gzip, deflate, br or zstd"),
+    ),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "One file: CSV, TSV, NDJSON or Parquet"),
+    responses(
+        (status = 201, description = "The part is on stable storage", body = UploadPartResponse),
+        (status = 400, description = "A checksum does not match, or the body is incomplete", body = Refusal),
+        (status = 404, description = "No such session", body = Refusal),
+        (status = 409, description = "The session's state or its table does not allow it", body = Refusal),
+        (status = 410, description = "The session expired", body = Refusal),
+        (status = 413, description = "Too large", body = Refusal),
+        (status = 415, description = "Unknown content coding", body = Refusal),
+        (status = 422, description = "Validation Error, or a file that cannot be read", body = HTTPValidationError),
+        (status = 503, description = "Too busy, or the disk refuses writes", body = Refusal),
+        (status = 507, description = "The disk is full", body = Refusal),
+    )
+)]
+pub async fn upload_part(
+    request: HttpRequest,
+    body: web::Payload,
+    api: web::Data<Api>,
+) -> Result<HttpResponse> {
+    let session = extract::session_id(&request)?;
+    let (part, content_type_parameter) =
+        extract::part_in_query(&request, api.config.parts.number_max)?;
+    let header = |name: &str| extract::header(&request, name);
+    let upload = Upload {
+        session,
+        part,
+        content_length: header("content-length").and_then(|text| text.parse().ok()),
+        coding: codec::from_header(header("content-encoding"))?,
+        hints: Hints {
+            file_name: header("x-file-name").map(base_name),
+            content_type: header("content-type").map(str::to_owned),
+            content_type_parameter,
+        },
+        digests: ExpectedDigests::from_headers(header)?,
+    };
+    let stored = api.uploads.store(upload, body).await?;
+    let answer = UploadPartResponse::new(&stored.record, stored.table.as_ref(), stored.is_bound);
+    Ok(HttpResponse::Created().json(answer))
+}
+
+/// Deletes a part. Deleting it again is fine.
+#[utoipa::path(
+    delete, path = "/v1/upload/{session_id}/part/{part}", tag = "upload", operation_id = "delete_part",
+    summary = "Delete Part",
+    params(
+        ("session_id" = String, Path, description = "The session"),
+        ("part" = u16, Path, description = "The part's number", minimum = 0, maximum = 999),
+        ("authorization" = Option<String>, Header, description = "Bearer token"),
+    ),
+    responses(
+        (status = 200, description = "The part is gone", body = DeletePartResponse),
+        (status = 404, description = "No such session, or it never had the part", body = Refusal),
+        (status = 409, description = "The session is committing or committed", body = Refusal),
+        (status = 410, description = "The session expired", body = Refusal),
+        (status = 422, description = "Validation Error", body = HTTPValidationError),
+    )
+)]
+pub async fn delete_part(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse> {
+    let session = extract::session_id(&request)?;
+    let part = extract::part_in_path(&request, api.config.parts.number_max)?;
+    api.sessions.delete_part(&session, part).await?;
+    Ok(HttpResponse::Ok().json(DeletePartResponse {
+        status: "deleted",
+        part: part.0,
+    }))
+}
+
+/// The last component of a file name, which some clients send as a path. It is kept as a fact; no path
+/// is ever made from it.
+fn base_name(name: &str) -> String {
+    let base = name.rsplit(['/', '\\']).next().unwrap_or_default();
+    base.chars().take(255).collect()
+}

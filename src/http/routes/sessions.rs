@@ -1,0 +1,94 @@
+//! Opening and inspecting sessions.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+
+use crate::domain::Target;
+use crate::error::{Error, Result};
+use crate::http::views::{
+    self, HTTPValidationError, InspectResponse, Refusal, StartSessionRequest, StartSessionResponse,
+};
+use crate::http::{Api, extract};
+use crate::schema::TableColumns;
+
+/// Opens a session, bound to a table or not.
+#[utoipa::path(
+    post, path = "/v1/upload/session", tag = "upload", operation_id = "start_upload_session",
+    summary = "Start Upload Session",
+    params(("authorization" = Option<String>, Header, description = "Bearer token")),
+    request_body(content = Option<StartSessionRequest>, description = "Empty, or the table to bind the session to"),
+    responses(
+        (status = 201, description = "The session is open", body = StartSessionResponse),
+        (status = 422, description = "Validation Error", body = HTTPValidationError),
+        (status = 503, description = "Too busy, or the disk refuses writes", body = Refusal),
+    )
+)]
+pub async fn start_session(
+    request: HttpRequest,
+    body: web::Payload,
+    api: web::Data<Api>,
+) -> Result<HttpResponse> {
+    let target = match extract::json_object(body).await? {
+        Some(object) => extract::target(&object)?,
+        None => None,
+    };
+    let declared = match &target {
+        Some(target) => Some(load_table(&api, target).await?),
+        None => None,
+    };
+    let session = api.sessions.open(target).await?;
+    let parts = &api.config.parts;
+    Ok(HttpResponse::Created().json(StartSessionResponse {
+        session_id: session.id.to_string(),
+        url: format!("{}/v1/upload/{}", public_url(&request, &api), session.id),
+        expires_at: views::timestamp(session.expires_at),
+        parts: true,
+        target: session.target.as_ref().map(Into::into),
+        declared_schema: declared.map(|table| views::declared_schema(table.as_ref())),
+        part_wire_bytes_max: parts.wire_bytes_max.as_u64(),
+        part_decoded_bytes_max: parts.decoded_bytes_max.as_u64(),
+        part_number_max: parts.number_max,
+    }))
+}
+
+/// Says what is staged and what a commit would write now.
+#[utoipa::path(
+    get, path = "/v1/upload/{session_id}/inspect", tag = "upload", operation_id = "inspect_session",
+    summary = "Inspect Session",
+    params(
+        ("session_id" = String, Path, description = "The session"),
+        ("authorization" = Option<String>, Header, description = "Bearer token"),
+    ),
+    responses(
+        (status = 200, description = "What is staged", body = InspectResponse),
+        (status = 204, description = "Nothing is staged"),
+        (status = 404, description = "No such session", body = Refusal),
+        (status = 410, description = "The session expired", body = Refusal),
+        (status = 422, description = "Validation Error", body = HTTPValidationError),
+    )
+)]
+pub async fn inspect_session(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse> {
+    let id = extract::session_id(&request)?;
+    let session = api.sessions.inspect(&id).await?;
+    if session.parts.is_empty() {
+        return Ok(HttpResponse::NoContent().finish());
+    }
+    Ok(HttpResponse::Ok().json(InspectResponse::new(&session)))
+}
+
+async fn load_table(api: &Api, target: &Target) -> Result<Option<TableColumns>> {
+    let (catalog, target) = (api.surroundings.commits.catalog.clone(), target.clone());
+    let loading = tokio::task::spawn_blocking(move || catalog.load(&target));
+    let table = loading.await.map_err(Error::internal)??;
+    Ok(table.map(|table| table.columns()))
+}
+
+/// The base of the URLs handed out: as configured, else as the client reached us.
+fn public_url(request: &HttpRequest, api: &Api) -> String {
+    match &api.config.server.public_url {
+        Some(url) => url.trim_end_matches('/').to_owned(),
+        None => {
+            let host = extract::header(request, "host").unwrap_or_default();
+            format!("http://{host}")
+        }
+    }
+}

@@ -1,0 +1,485 @@
+//! What answers look like. The OpenAPI document is made from these types.
+//!
+//! Closed by the clients that exist: `target` has its three keys and no more, and an issue has `issue`,
+//! `part` and, for bound sessions only, `column`. Everything else may grow.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use crate::domain::{
+    ColumnRecord, ColumnType, CommitReceipt, ConflictResolution, PartRecord, Session, SessionState,
+};
+use crate::schema::plan::TableColumns;
+use crate::schema::unify::describe_part;
+use crate::schema::{UnifiedColumn, types, unify};
+use crate::store::layout::part_stem;
+
+/// The three names of a table.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Target {
+    /// First name.
+    #[schema(example = "acme")]
+    pub workspace: String,
+    /// Second name.
+    #[schema(example = "security")]
+    pub collection: String,
+    /// Third name.
+    #[schema(example = "events")]
+    pub dataset: String,
+}
+
+impl From<&crate::domain::Target> for Target {
+    fn from(target: &crate::domain::Target) -> Self {
+        Self {
+            workspace: target.workspace().to_owned(),
+            collection: target.collection().to_owned(),
+            dataset: target.dataset().to_owned(),
+        }
+    }
+}
+
+/// Body of Start Upload Session. May be empty.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "read field by field; this is its description")]
+pub struct StartSessionRequest {
+    /// Binds the session to a table: parts are checked against it as they land.
+    target: Option<Target>,
+}
+
+/// Answer of Start Upload Session.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct StartSessionResponse {
+    /// The session's id.
+    pub session_id: String,
+    /// Where its parts go.
+    pub url: String,
+    /// When it stops taking parts.
+    #[schema(format = DateTime)]
+    pub expires_at: String,
+    /// Whether the session takes parts; always true.
+    pub parts: bool,
+    /// The table the session is bound to; absent when it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<Target>,
+    /// Column name to type of that table; null when it does not exist yet, absent for unbound sessions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub declared_schema: Option<Value>,
+    /// Most bytes of a part as sent.
+    pub part_wire_bytes_max: u64,
+    /// Most bytes of a part after decoding.
+    pub part_decoded_bytes_max: u64,
+    /// Highest part number.
+    pub part_number_max: u16,
+}
+
+/// What a table's columns are declared as, or null.
+pub fn declared_schema(table: Option<&TableColumns>) -> Value {
+    match table {
+        None => Value::Null,
+        Some(table) => {
+            let named = table.fields.iter().map(|field| {
+                let is_open = table.open.contains(&field.id);
+                let name = if is_open {
+                    "NULL".to_owned()
+                } else {
+                    types::logical_name(&field.field_type)
+                };
+                (field.name.clone(), Value::from(name))
+            });
+            Value::Object(named.collect::<Map<_, _>>())
+        }
+    }
+}
+
+/// A time as clients parse it: UTC, `Z`, no fraction.
+pub fn timestamp(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// Something about a part that its sender should know.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Issue {
+    /// One sentence.
+    pub issue: String,
+    /// The part.
+    pub part: u16,
+    /// The column; absent for sessions opened without a target, whose clients do not know the key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub column: Option<String>,
+}
+
+/// A column of a part.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PartColumn {
+    /// Its name.
+    pub name: String,
+    /// What the data is now.
+    #[schema(example = "INT64")]
+    pub r#type: String,
+    /// What it arrived as.
+    pub from: String,
+    /// `keep`, `widen`, `cast`, or `undeclared` where there is nothing to compare with.
+    pub action: &'static str,
+    /// Whether a row has no value.
+    pub nullable: bool,
+}
+
+/// The columns of a part.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PartSchema {
+    /// In the file's order.
+    pub columns: Vec<PartColumn>,
+}
+
+/// Answer of Upload Part.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct UploadPartResponse {
+    /// `stored`: on stable storage.
+    pub status: &'static str,
+    /// The part's number.
+    pub part: u16,
+    /// Its rows.
+    pub rows: u64,
+    /// Its bytes as sent.
+    pub bytes: u64,
+    /// Its format.
+    pub kind: &'static str,
+    /// SHA-256 of the bytes as sent, in hex.
+    pub sha256: String,
+    /// Its columns.
+    pub schema: PartSchema,
+    /// What the sender should know.
+    pub issues: Vec<Issue>,
+}
+
+impl UploadPartResponse {
+    /// The answer for an acknowledged part.
+    pub fn new(record: &PartRecord, table: Option<&TableColumns>, is_bound: bool) -> Self {
+        Self {
+            status: "stored",
+            part: record.part.0,
+            rows: record.rows,
+            bytes: record.wire_bytes,
+            kind: record.kind.name(),
+            sha256: record.sha256.clone(),
+            schema: PartSchema {
+                columns: record
+                    .columns
+                    .iter()
+                    .map(|column| part_column(column, table))
+                    .collect(),
+            },
+            issues: part_issues(record, is_bound).collect(),
+        }
+    }
+}
+
+fn part_issues(record: &PartRecord, is_bound: bool) -> impl Iterator<Item = Issue> {
+    record.issues.iter().map(move |issue| Issue {
+        issue: issue.issue.clone(),
+        part: record.part.0,
+        column: issue.column.clone().filter(|_| is_bound),
+    })
+}
+
+fn part_column(column: &ColumnRecord, table: Option<&TableColumns>) -> PartColumn {
+    let from = describe_part(&column.content);
+    let own = match &column.content {
+        ColumnType::Text(evidence) => evidence.text_type().map(types::of_text),
+        ColumnType::Typed { r#type, .. } => Some(r#type.clone()),
+        ColumnType::Void => None,
+    };
+    let declared = table
+        .and_then(|table| table.field(&column.name).map(|field| (table, field)))
+        .filter(|(table, field)| !table.open.contains(&field.id))
+        .map(|(_, field)| field);
+    let (r#type, action) = match (declared, own) {
+        (None, _) => (from.clone(), "undeclared"),
+        (Some(field), None) => (types::logical_name(&field.field_type), "keep"),
+        (Some(field), Some(own)) => {
+            let action = if types::same_shape(&own, &field.field_type) {
+                "keep"
+            } else if types::widens_to(&own, &field.field_type) {
+                "widen"
+            } else {
+                "cast"
+            };
+            (types::logical_name(&field.field_type), action)
+        }
+    };
+    PartColumn {
+        name: column.name.clone(),
+        r#type,
+        from,
+        action,
+        nullable: has_nulls(column),
+    }
+}
+
+fn has_nulls(column: &ColumnRecord) -> bool {
+    match &column.content {
+        ColumnType::Text(evidence) => match evidence.text_type() {
+            Some(text_type) => evidence.has_nulls(text_type),
+            None => true,
+        },
+        ColumnType::Typed { null_count, .. } => *null_count > 0,
+        ColumnType::Void => true,
+    }
+}
+
+/// Answer of Delete Part.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DeletePartResponse {
+    /// `deleted`, also when it was deleted before.
+    pub status: &'static str,
+    /// The part's number.
+    pub part: u16,
+}
+
+/// A staged part.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct InspectedPart {
+    /// Its number.
+    pub id: u16,
+    /// Its rows.
+    pub rows: u64,
+    /// Its bytes as sent.
+    pub bytes: u64,
+    /// Its format.
+    pub kind: &'static str,
+    /// Its name in the staging folder.
+    pub blob: String,
+    /// When it was acknowledged.
+    #[schema(format = DateTime)]
+    pub uploaded_at: String,
+    /// SHA-256 of the bytes as sent, in hex.
+    pub sha256: String,
+    /// Its bytes after decoding.
+    pub decoded_bytes: u64,
+    /// The source file's name, if the client said one.
+    pub file_name: Option<String>,
+}
+
+/// A column as a commit would write it now.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct InspectedColumn {
+    /// Its name.
+    pub name: String,
+    /// Its type over all parts; `NULL` while no part has a value.
+    pub r#type: String,
+    /// Whether a row has no value.
+    pub nullable: bool,
+    /// Parts whose own type is another; their values all fit.
+    pub differs_in: Vec<u16>,
+}
+
+/// The schema as a commit would write it now.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct InspectedSchema {
+    /// In order of first appearance. Empty while the parts disagree; see the issues.
+    pub columns: Vec<InspectedColumn>,
+}
+
+/// Answer of Inspect Session, from records.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct InspectResponse {
+    /// Rows of all parts; exact.
+    pub rows_estimate: u64,
+    /// What a commit would write now.
+    pub schema: InspectedSchema,
+    /// The staged parts.
+    pub parts: Vec<InspectedPart>,
+    /// What the sender should know.
+    pub issues: Vec<Issue>,
+    /// `open`, `committing` or `committed`.
+    pub state: &'static str,
+    /// When the session stops taking parts.
+    #[schema(format = DateTime)]
+    pub expires_at: String,
+    /// The answer of the commit, once there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<CommitResponse>,
+}
+
+impl InspectResponse {
+    /// The answer for a session.
+    pub fn new(session: &Session) -> Self {
+        let parts = || session.parts.values();
+        let is_bound = session.target.is_some();
+        let mut issues: Vec<Issue> = parts()
+            .flat_map(|record| part_issues(record, is_bound))
+            .collect();
+        let columns = match unify::unify(parts()) {
+            Ok(columns) => columns
+                .iter()
+                .map(|column| inspected_column(column, session))
+                .collect(),
+            Err(disagreements) => {
+                issues.extend(disagreements.into_iter().map(|one| Issue {
+                    issue: format!(
+                        "column `{}` is {} here, and {} in the parts before",
+                        one.column, one.found, one.expected
+                    ),
+                    part: one.part.0,
+                    column: Some(one.column).filter(|_| is_bound),
+                }));
+                Vec::new()
+            }
+        };
+        let (state, commit) = match &session.state {
+            SessionState::Open => ("open", None),
+            SessionState::Committing { .. } => ("committing", None),
+            SessionState::Committed { receipt, .. } => ("committed", Some(receipt.into())),
+        };
+        Self {
+            rows_estimate: parts().map(|record| record.rows).sum(),
+            schema: InspectedSchema { columns },
+            parts: parts()
+                .map(|record| InspectedPart {
+                    id: record.part.0,
+                    rows: record.rows,
+                    bytes: record.wire_bytes,
+                    kind: record.kind.name(),
+                    blob: format!("{}/{}", session.id, part_stem(record)),
+                    uploaded_at: timestamp(record.uploaded_at),
+                    sha256: record.sha256.clone(),
+                    decoded_bytes: record.decoded_bytes,
+                    file_name: record.file_name.clone(),
+                })
+                .collect(),
+            issues,
+            state,
+            expires_at: timestamp(session.expires_at),
+            commit,
+        }
+    }
+}
+
+fn inspected_column(column: &UnifiedColumn, session: &Session) -> InspectedColumn {
+    let r#type = column
+        .own_type()
+        .map_or_else(|| "NULL".to_owned(), |own| types::logical_name(&own));
+    let mut nullable = false;
+    let mut differs_in = Vec::new();
+    for record in session.parts.values() {
+        let found = record.columns.iter().find(|one| one.name == column.name);
+        nullable |= found.is_none_or(has_nulls) && record.rows > 0;
+        if let Some(found) = found {
+            let own = describe_part(&found.content);
+            if own != r#type && own != "NULL" {
+                differs_in.push(record.part.0);
+            }
+        }
+    }
+    InspectedColumn {
+        name: column.name.clone(),
+        r#type,
+        nullable,
+        differs_in,
+    }
+}
+
+/// Body of Commit Session.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "read field by field; this is its description")]
+pub struct CommitRequest {
+    /// The table; required unless the session is bound to one.
+    target: Option<Target>,
+    /// What the snapshot's summary will say.
+    snapshot_message: Option<String>,
+    /// What to do when the table exists.
+    #[schema(default = "fail")]
+    conflict_resolution: ConflictResolution,
+}
+
+/// Answer of Commit Session.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CommitResponse {
+    /// The table's three names, with dots.
+    pub table: String,
+    /// `snap_` and the snapshot's id.
+    pub commit_id: String,
+    /// Rows added.
+    pub rows_written: Option<u64>,
+    /// Data files added.
+    pub files_created: u64,
+    /// The snapshot's id.
+    pub snapshot_id: i64,
+    /// When.
+    #[schema(format = DateTime)]
+    pub committed_at: String,
+}
+
+impl From<&CommitReceipt> for CommitResponse {
+    fn from(receipt: &CommitReceipt) -> Self {
+        Self {
+            table: receipt.table.to_string(),
+            commit_id: receipt.commit_id(),
+            rows_written: Some(receipt.rows_written),
+            files_created: receipt.files_created,
+            snapshot_id: receipt.snapshot_id,
+            committed_at: timestamp(receipt.committed_at),
+        }
+    }
+}
+
+/// Answer of Health.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct HealthResponse {
+    /// `ok`, or `failing` when the disk refused writes.
+    pub status: &'static str,
+    /// Whether uploads are taken.
+    pub ready: bool,
+    /// The server's version.
+    pub version: &'static str,
+}
+
+/// One thing that is wrong with a request.
+#[derive(Debug, ToSchema)]
+#[expect(
+    dead_code,
+    reason = "made in the error module; this is its description"
+)]
+pub struct ValidationError {
+    /// Where: `header`, `path`, `query` or `body`, then the field's path.
+    loc: Vec<String>,
+    /// What is wrong.
+    msg: String,
+    /// A name for it.
+    r#type: String,
+    /// What was found.
+    input: Option<Value>,
+}
+
+/// A request that does not have the documented form.
+#[derive(Debug, ToSchema)]
+#[expect(
+    dead_code,
+    reason = "made in the error module; this is its description"
+)]
+pub struct HTTPValidationError {
+    /// Everything that is wrong.
+    detail: Vec<ValidationError>,
+    /// `validation_error`.
+    code: String,
+    /// The request's id.
+    request_id: String,
+}
+
+/// Any other refusal. Further facts stand beside these keys.
+#[derive(Debug, ToSchema)]
+#[expect(
+    dead_code,
+    reason = "made in the error module; this is its description"
+)]
+pub struct Refusal {
+    /// One sentence a person can act on.
+    detail: String,
+    /// A stable name.
+    code: String,
+    /// The request's id.
+    request_id: String,
+}
