@@ -37,7 +37,7 @@
 //! | P2 | a part number has one content; a replacement is seen whole or not at all | [`actors`] (session), [`store::records`] |
 //! | S1 | a session's state only changes as its diagram says | [`domain::session`] |
 //! | C1 | a session is in at most one snapshot | [`table::catalog`] |
-//! | C2 | rows in the snapshot = rows read from the parts | [`ingest::convert`], [`table::commit`] |
+//! | C2 | rows in the snapshot = rows read from the parts | [`mod@ingest::convert`], [`table::commit`] |
 //! | C3 | the snapshots of a table form one chain | [`table::catalog`], [`actors`] (committer) |
 //! | V1 | a value is stored as what it says, or refused by row, column and value | [`schema::evidence`], [`ingest::encode`] |
 //!
@@ -46,7 +46,7 @@
 //! `PUT /v1/upload/{id}?part=3` arrives. [`http::routes::parts`] reads parameters and headers and calls
 //! [`upload::Uploads::store`], which asks the session's actor whether part 3 may come (it answers with a
 //! generation, which names the upload's files), streams the body to the staging folder, and has
-//! [`ingest::discover`] read all of it on a blocking thread: columns, types, rows, and a Parquet file with
+//! [`ingest::convert::discover`] read all of it on a blocking thread: columns, types, rows, and a Parquet file with
 //! the types as they look. Both files are synced and renamed, the folder is synced, then the actor queues the
 //! part's record in the journal. When the group of writes it belongs to is synced, the client gets its 201.
 //!

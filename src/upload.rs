@@ -1,9 +1,10 @@
 //! One part, from the socket to the acknowledgement.
 //!
-//! 1. Refuse what can be refused before a byte is read: size, session, state. 2. Receive the body into the
-//! staging folder, hashing. 3. Decode it, find its format, read all of it and write its data file, within one
-//! of the bounded conversions. 4. Sync both files, give them their final names, sync the folder. 5. Let the
-//! session's actor record it: when that is durable, the part is acknowledged.
+//! 1. Refuse what can be refused before a byte is read: size, session, state.
+//! 2. Receive the body into the staging folder, hashing.
+//! 3. Decode it, find its format, read all of it and write its data file, in one of the bounded turns.
+//! 4. Sync both files, give them their final names, sync the folder.
+//! 5. Let the session's actor record it: when that is durable, the part is acknowledged.
 //!
 //! A failure or a vanished client at any step removes what the step before left; the older part of that
 //! number, if there is one, was not touched.
@@ -24,9 +25,10 @@ use crate::config::PartsConfig;
 use crate::domain::part::Coding;
 use crate::domain::{PartKind, PartNumber, PartRecord, SessionId};
 use crate::error::{Error, ErrorCode, Result};
+use crate::ingest::convert::{self, Discovered, Source};
 use crate::ingest::digest::ExpectedDigests;
 use crate::ingest::format::{self, Hints};
-use crate::ingest::{self, Discovered, Limits, Source, codec};
+use crate::ingest::{Limits, codec};
 use crate::schema::TableColumns;
 use crate::store::staging::{self, Reception, StagedFiles};
 
@@ -167,7 +169,7 @@ impl Uploads {
                 coding,
                 limits,
             };
-            let found = ingest::discover(&source, table.as_ref(), &data)?;
+            let found = convert::discover(&source, table.as_ref(), &data)?;
             Ok(PartReading {
                 kind,
                 coding,
@@ -234,7 +236,7 @@ fn recognise(
         Some(coding) => coding,
         None => coding_of(raw, hints)?,
     };
-    let unreadable = |error: std::io::Error| ingest::convert::format_error(error.into());
+    let unreadable = |error: std::io::Error| convert::format_error(error.into());
     let mut first_bytes = Vec::with_capacity(format::SNIFF_BYTES);
     codec::open(raw, coding, limits.decoded_bytes_max)
         .map_err(unreadable)?

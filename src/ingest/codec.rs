@@ -2,7 +2,7 @@
 //!
 //! The coding comes from `Content-Encoding`, else the file name's suffix, else the first bytes (gzip and
 //! zstd have a magic). Decoding is incremental. Three caps hold: decoded bytes; decoded to sent bytes
-//! ([`RATIO_MAX`], from [`RATIO_FREE_BYTES`] on); and the zstd window ([`ZSTD_WINDOW_LOG_MAX`], RFC 9659:
+//! (`RATIO_MAX`, from `RATIO_FREE_BYTES` on); and the zstd window (`ZSTD_WINDOW_LOG_MAX`, RFC 9659:
 //! 8 MiB). One coding only: a chain is refused where the header is read.
 
 use std::fs::File;

@@ -23,7 +23,6 @@ pub mod parquet_types;
 pub mod raw;
 pub mod text;
 
-pub use convert::{Discovered, Source, convert, discover};
 pub use error::{FormatError, FormatErrorKind};
 
 /// What a part may be.

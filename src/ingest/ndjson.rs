@@ -2,7 +2,7 @@
 //! objects.
 //!
 //! Owns where a record starts and ends and which columns there are. What stands inside of a record
-//! is the business of [`row`]. A part whose first character is `[` is read as one array of objects;
+//! is the business of `row`. A part whose first character is `[` is read as one array of objects;
 //! anything else as lines. Blank lines are skipped. JSON is taken strictly as RFC 8259 has it.
 //!
 //! Columns appear in the order in which their keys are first seen, and may appear in any batch:

@@ -4,7 +4,7 @@
 //! on stable storage. Reads ([`Journal::get`], [`Journal::scan`]) block and go straight to sled.
 //!
 //! **Ordering and durability.** Writes are applied in the order in which they were queued. The writer
-//! takes everything that waits (up to [`GROUP_WRITES_MAX`]), applies it in one sled transaction, then
+//! takes everything that waits (up to `GROUP_WRITES_MAX`), applies it in one sled transaction, then
 //! calls `flush`, `fdatasync` on sled's log file and `fsync` on its folder, and only then answers all of
 //! them. sled 0.34's `flush` alone is not enough on Linux: it is a `sync_file_range`, and a power cut after
 //! it was seen to empty whole databases. Values are kept small (records are chunked), because sled puts

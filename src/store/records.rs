@@ -2,7 +2,7 @@
 //!
 //! Every record is JSON with a `v`. A newer `v` than this build knows is refused by name; an older one
 //! would be migrated here. Part records of wide files are long, and sled wants small values, so they are
-//! cut into chunks of [`CHUNK_BYTES`]: each value starts with the number of chunks (u16, big-endian).
+//! cut into chunks of `CHUNK_BYTES`: each value starts with the number of chunks (u16, big-endian).
 
 use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;

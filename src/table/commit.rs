@@ -1,8 +1,10 @@
 //! One commit, from a frozen session to a published snapshot.
 //!
-//! 1. Load the table. 2. Plan the schema: pure, and the place of every refusal that the data causes.
+//! 1. Load the table.
+//! 2. Plan the schema: pure, and the place of every refusal that the columns cause.
 //! 3. Make every part's data file one of the table's: the early file as it is where columns, types and
-//!    field ids are already final, else converted again from the part's bytes. 4. Write manifests and list.
+//!    field ids are already final, else converted again from the part's bytes.
+//! 4. Write manifests and manifest list.
 //! 5. Publish.
 //!
 //! The caller serialises commits of one table; the catalog's expectation guards against everybody else.
@@ -27,7 +29,8 @@ use crate::domain::{
     CommitReceipt, CommitRequest, ConflictResolution, PartRecord, Session, Target,
 };
 use crate::error::{Error, ErrorCode, Result};
-use crate::ingest::{self, Limits};
+use crate::ingest::Limits;
+use crate::ingest::convert::{self, Source};
 use crate::schema::{SchemaPlan, TableColumns, UnifiedColumn, plan, unify};
 use crate::store::layout::{Layout, part_stem};
 
@@ -270,7 +273,7 @@ async fn table_file(
         .await?;
     }
     let fields = conversion_fields(record, schema);
-    let source = ingest::Source {
+    let source = Source {
         path: context.layout.part_file(&session.id, record),
         kind: record.kind,
         coding: record.coding,
@@ -286,7 +289,7 @@ async fn table_file(
         .await
         .map_err(Error::internal)?;
     let converted = blocking(move || {
-        let file_bytes = ingest::convert(&source, &fields, &path)?;
+        let file_bytes = convert::convert(&source, &fields, &path)?;
         Ok(TableFile {
             location,
             path,

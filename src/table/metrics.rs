@@ -1,7 +1,7 @@
 //! A manifest's entry for a data file, from the file's footer.
 //!
 //! Rules (Iceberg specification, "Manifests" and Appendix D): a bound is given only if every row group that
-//! has values has it; text and binary bounds are cut to [`BOUND_LENGTH_MAX`] (an upper bound is then raised);
+//! has values has it; text and binary bounds are cut to `BOUND_LENGTH_MAX` (an upper bound is then raised);
 //! NaN is no bound; columns inside lists and maps have neither counts nor bounds, because a footer counts
 //! their values and not the rows.
 

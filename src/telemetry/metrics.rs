@@ -46,72 +46,44 @@ impl Metrics {
     /// All metrics at zero.
     pub fn new() -> Self {
         let registry = Registry::new();
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            register(&registry, IntCounterVec::new(Opts::new(name, help), labels))
+        };
+        let histogram = |name: &str, help: &str, buckets: &[f64]| {
+            let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+            register(&registry, Histogram::with_opts(options))
+        };
+        let latency = HistogramOpts::new("calve_request_duration_seconds", "Time to answer.")
+            .buckets(LATENCY_BUCKETS_SECONDS.to_vec());
+        let received = (
+            "calve_received_bytes_total",
+            "Bytes of part bodies, as sent.",
+        );
+        let sessions = Opts::new("calve_sessions", "Sessions in the journal.");
+        let actors = ("calve_session_actors", "Session actors in memory.");
         let metrics = Self {
-            requests: register(
-                &registry,
-                IntCounterVec::new(
-                    Opts::new("calve_requests_total", "Requests answered."),
-                    &["operation", "status"],
-                ),
+            requests: counters(
+                "calve_requests_total",
+                "Requests answered.",
+                &["operation", "status"],
             ),
-            request_seconds: register(
-                &registry,
-                HistogramVec::new(
-                    HistogramOpts::new("calve_request_duration_seconds", "Time to answer.")
-                        .buckets(LATENCY_BUCKETS_SECONDS.to_vec()),
-                    &["operation"],
-                ),
+            request_seconds: register(&registry, HistogramVec::new(latency, &["operation"])),
+            received_bytes: register(&registry, IntCounter::new(received.0, received.1)),
+            parts: counters("calve_parts_total", "Parts acknowledged.", &["kind"]),
+            sessions: register(&registry, IntGaugeVec::new(sessions, &["state"])),
+            session_actors: register(&registry, IntGauge::new(actors.0, actors.1)),
+            commits: counters("calve_commits_total", "Commits.", &["mode", "outcome"]),
+            commit_seconds: histogram(
+                "calve_commit_duration_seconds",
+                "Time that a commit took, from its turn at the table.",
+                &LATENCY_BUCKETS_SECONDS,
             ),
-            received_bytes: register(
-                &registry,
-                IntCounter::new(
-                    "calve_received_bytes_total",
-                    "Bytes of part bodies received, as sent.",
-                ),
+            journal_group_writes: histogram(
+                "calve_journal_group_writes",
+                "Journal writes that shared one sync.",
+                &GROUP_BUCKETS_WRITES,
             ),
-            parts: register(
-                &registry,
-                IntCounterVec::new(
-                    Opts::new("calve_parts_total", "Parts acknowledged."),
-                    &["kind"],
-                ),
-            ),
-            sessions: register(
-                &registry,
-                IntGaugeVec::new(
-                    Opts::new("calve_sessions", "Sessions in the journal."),
-                    &["state"],
-                ),
-            ),
-            session_actors: register(
-                &registry,
-                IntGauge::new("calve_session_actors", "Session actors in memory."),
-            ),
-            commits: register(
-                &registry,
-                IntCounterVec::new(
-                    Opts::new("calve_commits_total", "Commits."),
-                    &["mode", "outcome"],
-                ),
-            ),
-            commit_seconds: register(
-                &registry,
-                Histogram::with_opts(
-                    HistogramOpts::new("calve_commit_duration_seconds", "Time to publish.")
-                        .buckets(LATENCY_BUCKETS_SECONDS.to_vec()),
-                ),
-            ),
-            journal_group_writes: register(
-                &registry,
-                Histogram::with_opts(
-                    HistogramOpts::new(
-                        "calve_journal_group_writes",
-                        "Journal writes that shared one sync.",
-                    )
-                    .buckets(GROUP_BUCKETS_WRITES.to_vec()),
-                ),
-            ),
-            registry,
+            registry: registry.clone(),
         };
         for kind in ["csv", "tsv", "ndjson", "parquet"] {
             metrics.parts.with_label_values(&[kind]);
