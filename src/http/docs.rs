@@ -11,13 +11,16 @@ static CONFIG: LazyLock<Arc<utoipa_swagger_ui::Config<'static>>> = LazyLock::new
     Arc::new(utoipa_swagger_ui::Config::from("/openapi.json").validator_url("none"))
 });
 
-/// The page itself. Its links are relative to `/docs/`, and the page is at `/docs`: hence the base.
+/// The page itself. Its links are relative to a folder, and the page is at `/docs`.
 pub async fn page() -> Result<HttpResponse> {
     let (_, bytes) = load("index.html")?;
     let html = String::from_utf8(bytes).map_err(Error::internal)?;
     Ok(HttpResponse::Ok()
         .content_type("text/html; charset=utf-8")
-        .body(html.replacen("<head>", "<head><base href=\"/docs/\">", 1)))
+        .body(
+            html.replace("=\"./", "=\"/docs/")
+                .replace("=\"index.css", "=\"/docs/index.css"),
+        ))
 }
 
 /// One of the page's files.

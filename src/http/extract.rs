@@ -16,6 +16,18 @@ const MESSAGE_CHARS_MAX: usize = 4096;
 /// A message for whatever is not there.
 const MISSING: &str = "Field required";
 
+/// Both values, or everything that is wrong with either.
+pub fn both<A, B>(left: Result<A>, right: Result<B>) -> Result<(A, B)> {
+    match (left, right) {
+        (Ok(left), Ok(right)) => Ok((left, right)),
+        (Err(mut left), Err(right)) => {
+            left.violations.extend(right.violations);
+            Err(left)
+        }
+        (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
+    }
+}
+
 /// The session in the path. What cannot be an id names no session.
 pub fn session_id(request: &HttpRequest) -> Result<SessionId> {
     let text = request.match_info().query("session_id");
@@ -148,9 +160,10 @@ pub fn target(body: &Map<String, Value>) -> Result<Option<Target>> {
             ));
         }
     };
-    let workspace = name(object, "workspace", Target::parse_workspace)?;
-    let collection = name(object, "collection", Target::parse_name)?;
-    let dataset = name(object, "dataset", Target::parse_name)?;
+    let workspace = name(object, "workspace", Target::parse_workspace);
+    let collection = name(object, "collection", Target::parse_name);
+    let dataset = name(object, "dataset", Target::parse_name);
+    let ((workspace, collection), dataset) = both(both(workspace, collection), dataset)?;
     Target::new(&workspace, &collection, &dataset)
         .map(Some)
         .map_err(Error::internal)

@@ -403,6 +403,7 @@ pub struct CommitResponse {
     /// `snap_` and the snapshot's id.
     pub commit_id: String,
     /// Rows added.
+    #[schema(required = true)]
     pub rows_written: Option<u64>,
     /// Data files added.
     pub files_created: u64,

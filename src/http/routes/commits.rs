@@ -33,9 +33,11 @@ pub async fn commit_session(
 ) -> Result<HttpResponse> {
     let id = extract::session_id(&request)?;
     let body = extract::json_object(body).await?.unwrap_or_default();
-    let target = extract::target(&body)?;
-    let message = extract::snapshot_message(&body)?;
-    let resolution = extract::conflict_resolution(&body)?;
+    let target = extract::target(&body);
+    let message = extract::snapshot_message(&body);
+    let resolution = extract::conflict_resolution(&body);
+    let ((target, message), resolution) =
+        extract::both(extract::both(target, message), resolution)?;
     let receipt = api
         .sessions
         .commit(&id, target, message, resolution)
