@@ -1,0 +1,156 @@
+//! Limits: a body that is too large is 413, as early as that can be known, and leaves nothing.
+
+use crate::codings::gzip;
+use crate::support::client::AS_CSV;
+use crate::support::data::numbered_csv_of_bytes;
+use crate::support::raw::RawRequest;
+use crate::support::server::TestServer;
+
+const MIB: usize = 1024 * 1024;
+const DEFAULT_WIRE_BYTES_MAX: usize = 30 * MIB;
+
+#[test]
+fn content_length_over_the_limit_is_refused_before_the_body_is_sent() {
+    let server = TestServer::start();
+    let session = server.api().open_session();
+    let path = format!("/v1/upload/{session}?part=0");
+    let over = (DEFAULT_WIRE_BYTES_MAX + 1).to_string();
+    let headers = [("x-file-name", "a.csv"), ("content-length", over.as_str())];
+    // Not one byte of the body is written.
+    let answer = RawRequest::start(server.base_url(), "PUT", &path, &headers).read_answer();
+    assert_eq!(answer.status, 413, "{answer:?}");
+    let body = answer.json();
+    assert_eq!(body["code"], "part_too_large", "{body}");
+    assert!(
+        body["detail"].is_string() && body["request_id"].is_string(),
+        "{body}"
+    );
+    server.api().inspect(&session).expect(204);
+}
+
+#[test]
+fn chunked_body_over_the_limit_is_refused_when_it_passes_it() {
+    let server = TestServer::start_with(&[("CALVE_PARTS__WIRE_BYTES_MAX", "1MiB")]);
+    let api = server.api();
+    let session = api.open_session();
+    let (csv, _) = numbered_csv_of_bytes(0, MIB);
+    let over = format!("{csv}{}", " ".repeat(MIB + 1 - csv.len()));
+    let path = format!("/v1/upload/{session}?part=0");
+    let headers = [("x-file-name", "a.csv"), ("transfer-encoding", "chunked")];
+    let mut request = RawRequest::start(server.base_url(), "PUT", &path, &headers);
+    for chunk in over.as_bytes().chunks(64 * 1024) {
+        request.write_chunk(chunk);
+    }
+    // The body is not ended: only the limit can make the server answer.
+    let answer = request.read_answer();
+    assert_eq!(answer.status, 413, "{answer:?}");
+    assert_eq!(answer.json()["code"], "part_too_large", "{answer:?}");
+    api.inspect(&session).expect(204);
+}
+
+#[test]
+fn bodies_up_to_the_limit_are_taken_with_and_without_content_length() {
+    let server = TestServer::start_with(&[("CALVE_PARTS__WIRE_BYTES_MAX", "1MiB")]);
+    let api = server.api();
+    let session = api.open_session();
+    let (csv, rows) = numbered_csv_of_bytes(0, MIB);
+    // To the last byte: the header's last name is made longer.
+    let exact = csv.replacen(
+        "flag\n",
+        &format!("flag{}\n", "g".repeat(MIB - csv.len())),
+        1,
+    );
+    assert_eq!(exact.len(), MIB);
+    assert_eq!(api.put_csv(&session, 0, &exact)["rows"], rows);
+    let over = format!("{exact}\n");
+    let refusal = api
+        .put_part(&session, 0, over.as_bytes(), AS_CSV)
+        .expect_refusal(413, "part_too_large");
+    assert!(
+        refusal["detail"]
+            .as_str()
+            .is_some_and(|detail| detail.contains('1')),
+        "names the limit: {refusal}"
+    );
+
+    let path = format!("/v1/upload/{session}?part=1");
+    let headers = [("x-file-name", "a.csv"), ("transfer-encoding", "chunked")];
+    let mut request = RawRequest::start(server.base_url(), "PUT", &path, &headers);
+    request.write_chunk(exact.as_bytes());
+    request.write(b"0\r\n\r\n");
+    let answer = request.read_answer();
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let inspected = api.inspect(&session).expect_json(200);
+    assert_eq!(inspected["rows_estimate"], 2 * rows, "{inspected}");
+    assert_eq!(
+        inspected["parts"][0]["sha256"], inspected["parts"][1]["sha256"],
+        "{inspected}"
+    );
+}
+
+#[test]
+fn decoded_body_over_the_limit_is_refused() {
+    let server = TestServer::start_with(&[("CALVE_PARTS__DECODED_BYTES_MAX", "1MiB")]);
+    let api = server.api();
+    let session = api.open_session();
+    let headers = [("x-file-name", "a.csv"), ("content-encoding", "gzip")];
+    let (fits, rows) = numbered_csv_of_bytes(0, MIB);
+    assert_eq!(
+        api.put_part(&session, 0, &gzip(fits.as_bytes()), &headers)
+            .expect_json(201)["rows"],
+        rows
+    );
+    let (over, _) = numbered_csv_of_bytes(0, MIB + 1000);
+    assert!(over.len() > MIB);
+    api.put_part(&session, 1, &gzip(over.as_bytes()), &headers)
+        .expect_refusal(413, "decoded_too_large");
+    // What is not compressed has the same limit.
+    api.put_part(&session, 1, over.as_bytes(), AS_CSV)
+        .expect_refusal_of(413);
+    let inspected = api.inspect(&session).expect_json(200);
+    assert_eq!(
+        inspected["rows_estimate"], rows,
+        "only the first part is there: {inspected}"
+    );
+}
+
+#[test]
+fn a_bomb_is_refused_by_the_default_limits() {
+    let server = TestServer::start();
+    let api = server.api();
+    let session = api.open_session();
+    // 250 MiB of one digit, a quarter of a megabyte as sent.
+    let line = [b"1".repeat(MIB - 1), b"\n".to_vec()].concat();
+    let bomb = gzip(&[b"id\n".to_vec(), line.repeat(250)].concat());
+    assert!(bomb.len() < MIB, "{} bytes", bomb.len());
+    let headers = [("x-file-name", "a.csv"), ("content-encoding", "gzip")];
+    api.put_part(&session, 0, &bomb, &headers)
+        .expect_refusal(413, "decoded_too_large");
+    api.inspect(&session).expect(204);
+}
+
+#[test]
+fn body_that_ends_early_is_not_stored() {
+    let server = TestServer::start();
+    let api = server.api();
+    let session = api.open_session();
+    let path = format!("/v1/upload/{session}?part=0");
+    let headers = [("x-file-name", "a.csv"), ("content-length", "1000")];
+    let mut request = RawRequest::start(server.base_url(), "PUT", &path, &headers);
+    request.write(b"id\n1\n2\n");
+    drop(request);
+    // A chunked body whose end is missing, and one whose framing breaks.
+    let chunked = [("x-file-name", "a.csv"), ("transfer-encoding", "chunked")];
+    let mut request = RawRequest::start(server.base_url(), "PUT", &path, &chunked);
+    request.write_chunk(b"id\n1\n2\n");
+    drop(request);
+    let mut request = RawRequest::start(server.base_url(), "PUT", &path, &chunked);
+    request.write_chunk(b"id\n1\n2\n");
+    request.write(b"no length\r\n");
+    drop(request);
+    api.inspect(&session).expect(204);
+    // A later upload of the same part works, and only it is there.
+    api.put_csv(&session, 0, "id\n3\n");
+    let inspected = api.inspect(&session).expect_json(200);
+    assert_eq!(inspected["rows_estimate"], 1, "{inspected}");
+}

@@ -1,0 +1,59 @@
+"""Writes a Parquet file with pyarrow and prints its rows and bytes as JSON.
+
+    make_parquet.py OUT --from EXPECTATION.json     the rows that `expected.py` builds from the description
+    make_parquet.py OUT --megabytes N               N MiB, less at most 2 %, that hardly compress; one row group, as pyarrow likes it
+"""
+
+import argparse
+import json
+import os
+import sys
+
+import pyarrow as pa
+import pyarrow.parquet
+
+import expected
+
+MIB = 1024 * 1024
+
+
+def noise(wanted_bytes):
+    """Rows of random numbers and texts that make a file of at most the wanted size."""
+    # A row costs 8 bytes of random number, 16 of hex text with 4 of length, and part of a dictionary page.
+    rows = int(wanted_bytes * 0.985) // 28
+    numbers = pa.Array.from_buffers(pa.int64(), rows, [None, pa.py_buffer(os.urandom(8 * rows))])
+    digits = os.urandom(8 * rows).hex().encode()
+    lengths = pa.array(range(0, 16 * rows + 1, 16), pa.int32())
+    texts = pa.Array.from_buffers(pa.string(), rows, [None, lengths.buffers()[1], pa.py_buffer(digits)])
+    return pa.table({"number": numbers, "word": texts})
+
+
+def main():
+    """Reads the command line and writes the file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--from", dest="expectation")
+    what.add_argument("--megabytes", type=int)
+    arguments = parser.parse_args()
+    if arguments.expectation:
+        table = expected.load(arguments.expectation)
+        pyarrow.parquet.write_table(table, arguments.out)
+        report(arguments.out, table)
+        return
+    wanted_bytes = arguments.megabytes * MIB
+    table = noise(wanted_bytes)
+    pyarrow.parquet.write_table(table, arguments.out, use_dictionary=False, compression="none", row_group_size=len(table))
+    written_bytes = os.path.getsize(arguments.out)
+    if not 0.98 * wanted_bytes <= written_bytes <= wanted_bytes:
+        sys.exit(f"{arguments.out} has {written_bytes} bytes, wanted nearly {wanted_bytes}")
+    report(arguments.out, table)
+
+
+def report(path, table):
+    """Tells the caller what was written."""
+    json.dump({"rows": len(table), "bytes": os.path.getsize(path)}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+//! Reads tables with PyIceberg and DuckDB, and says what must hold of every table.
+
+use serde_json::Value;
+
+use super::client::Target;
+use super::data::Expectation;
+use super::python::run_json;
+use super::server::TestServer;
+
+/// Compares every value of every row of the current snapshot, read by both engines, and gives the table's description.
+#[track_caller]
+pub fn assert_table_holds(
+    server: &TestServer,
+    target: &Target,
+    expectation: &Expectation,
+) -> Value {
+    read(server, target, expectation, None)
+}
+
+/// The same for an older snapshot.
+#[track_caller]
+pub fn assert_snapshot_holds(
+    server: &TestServer,
+    target: &Target,
+    snapshot: i64,
+    expectation: &Expectation,
+) -> Value {
+    read(server, target, expectation, Some(snapshot))
+}
+
+/// The table's description without an expectation; both engines must find the same rows.
+#[track_caller]
+pub fn describe(server: &TestServer, target: &Target) -> Value {
+    run_json(
+        "read_table.py",
+        &[server.table_dir(target).display().to_string()],
+    )
+}
+
+#[track_caller]
+fn read(
+    server: &TestServer,
+    target: &Target,
+    expectation: &Expectation,
+    snapshot: Option<i64>,
+) -> Value {
+    let table_dir = server.table_dir(target);
+    let expected = expectation.write("expectation.json");
+    let mut arguments = vec![
+        table_dir.display().to_string(),
+        "--expect".to_owned(),
+        expected.display().to_string(),
+    ];
+    if let Some(snapshot) = snapshot {
+        arguments.extend(["--snapshot".to_owned(), snapshot.to_string()]);
+    }
+    run_json("read_table.py", &arguments)
+}
+
+/// Field ids, counts, bounds and locations of all current data files are as they must be; gives the number of files.
+#[track_caller]
+pub fn assert_files_are_sound(server: &TestServer, target: &Target) -> u64 {
+    let answer = run_json(
+        "check_files.py",
+        &[server.table_dir(target).display().to_string()],
+    );
+    answer["files"].as_u64().expect("a number of files")
+}
+
+/// The table's snapshots, oldest first: each one's parent is the one before it, and the last one is current.
+#[track_caller]
+pub fn snapshot_chain(table: &Value) -> Vec<Value> {
+    let mut snapshots = table["snapshots"]
+        .as_array()
+        .expect("a list of snapshots")
+        .clone();
+    snapshots.sort_by_key(|snapshot| snapshot["sequence_number"].as_i64());
+    let mut parent = Value::Null;
+    for snapshot in &snapshots {
+        assert_eq!(
+            snapshot["parent"], parent,
+            "snapshots are no chain: {snapshots:#?}"
+        );
+        parent = snapshot["id"].clone();
+    }
+    assert_eq!(
+        table["current_snapshot_id"], parent,
+        "the last snapshot is not the current one"
+    );
+    let history: Vec<Value> = snapshots
+        .iter()
+        .map(|snapshot| snapshot["id"].clone())
+        .collect();
+    assert_eq!(
+        table["history"],
+        Value::Array(history),
+        "the snapshot log tells another story"
+    );
+    snapshots
+}
+
+/// (name, Iceberg type) of the table's columns.
+pub fn column_types(table: &Value) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    table["schema"]
+        .as_array()
+        .expect("a list of columns")
+        .iter()
+        .map(|column| (text(&column["name"]), text(&column["type"])))
+        .collect()
+}
