@@ -72,8 +72,6 @@ pub enum ErrorCode {
     Internal,
     /// Too much is going on; the same request will succeed later.
     Overloaded,
-    /// The server is stopping.
-    ShuttingDown,
     /// The disk refuses writes.
     StorageUnavailable,
     /// The disk is full.
@@ -82,7 +80,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, in the order of the documentation's table.
-    pub const ALL: [ErrorCode; 32] = [
+    pub const ALL: [ErrorCode; 31] = [
         Self::ValidationError,
         Self::InvalidDigest,
         Self::ChecksumMismatch,
@@ -112,7 +110,6 @@ impl ErrorCode {
         Self::NoParts,
         Self::Internal,
         Self::Overloaded,
-        Self::ShuttingDown,
         Self::StorageUnavailable,
         Self::NoSpace,
     ];
@@ -149,7 +146,6 @@ impl ErrorCode {
             Self::NoParts => "no_parts",
             Self::Internal => "internal",
             Self::Overloaded => "overloaded",
-            Self::ShuttingDown => "shutting_down",
             Self::StorageUnavailable => "storage_unavailable",
             Self::NoSpace => "no_space",
         }

@@ -43,9 +43,7 @@ pub const fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::FormatUnreadable
         | ErrorCode::NoParts => StatusCode::UNPROCESSABLE_ENTITY,
         ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-        ErrorCode::Overloaded | ErrorCode::ShuttingDown | ErrorCode::StorageUnavailable => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        ErrorCode::Overloaded | ErrorCode::StorageUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         ErrorCode::NoSpace => StatusCode::INSUFFICIENT_STORAGE,
     }
 }
@@ -92,5 +90,25 @@ impl ResponseError for Error {
             _ => {}
         }
         response.json(body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_readme_lists_every_code_with_its_status() {
+        let readme = include_str!("../../README.md");
+        let listed: Vec<&str> = readme
+            .lines()
+            .filter(|line| line.starts_with("| `") && line.matches('|').count() == 4)
+            .filter(|line| line.contains("` | 4") || line.contains("` | 5"))
+            .collect();
+        assert_eq!(listed.len(), ErrorCode::ALL.len());
+        for (code, line) in ErrorCode::ALL.into_iter().zip(listed) {
+            let expected = format!("| `{code}` | {} |", status(code).as_u16());
+            assert!(line.starts_with(&expected), "{line}");
+        }
     }
 }

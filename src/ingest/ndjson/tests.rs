@@ -123,6 +123,7 @@ fn lines_and_arrays() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn errors_name_the_place() {
     let table: &[(&[u8], &str)] = &[
         (

@@ -67,6 +67,7 @@ fn integers_have_one_spelling() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of values")]
 fn floats_print_back() {
     check(
         parse_float64,
