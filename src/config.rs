@@ -89,6 +89,8 @@ pub struct SessionsConfig {
     pub idle_in_memory: Duration,
     /// Sessions in memory at once; more are answered with 503.
     pub in_memory_max: usize,
+    /// Columns of all parts of one session together.
+    pub columns_max: usize,
 }
 
 impl Default for SessionsConfig {
@@ -98,6 +100,7 @@ impl Default for SessionsConfig {
             renew_on_activity: false,
             idle_in_memory: Duration::from_secs(60),
             in_memory_max: 100_000,
+            columns_max: 300_000,
         }
     }
 }
@@ -191,6 +194,9 @@ impl Config {
         let parts = &self.parts;
         check("sessions.ttl", self.sessions.ttl, |ttl| !ttl.is_zero())?;
         check("sessions.in_memory_max", self.sessions.in_memory_max, |n| {
+            *n > 0
+        })?;
+        check("sessions.columns_max", self.sessions.columns_max, |n| {
             *n > 0
         })?;
         check(

@@ -17,7 +17,7 @@ use std::time::Duration;
 use actix_web::error::PayloadError;
 use bytes::Bytes;
 use futures_util::Stream;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::actors::supervisor::PartLease;
 use crate::actors::{Sessions, Surroundings};
@@ -75,7 +75,7 @@ pub struct Uploads {
     /// Longest silence in a body.
     pub body_idle_timeout: Duration,
     /// One permit per sync that may run at once.
-    pub syncs: Semaphore,
+    pub syncs: Arc<Semaphore>,
 }
 
 /// What reading a part told.
@@ -114,7 +114,9 @@ impl Uploads {
         let received = staging::receive(body, &raw, reception).await?;
         let metrics = &self.surroundings.metrics;
         metrics.received_bytes.inc_by(received.wire_bytes);
-        let read = self.read_part(&upload, &lease, &raw, &data).await?;
+        let read = self
+            .read_part(&upload, &lease, &raw, &data, temporary.clone())
+            .await?;
         let record = PartRecord {
             part: upload.part,
             generation: lease.generation,
@@ -150,14 +152,18 @@ impl Uploads {
         lease: &PartLease,
         raw: &Path,
         data: &Path,
+        guard: StagedFiles,
     ) -> Result<PartReading> {
-        let _turn = turn(&self.surroundings.commits.conversions).await?;
+        let turn = turn(&self.surroundings.commits.conversions).await?;
         let limits = Limits::from(&self.config);
         let catalog = self.surroundings.commits.catalog.clone();
         let (announced, hints) = (upload.coding, upload.hints.clone());
         let target = lease.target.clone();
         let (raw, data) = (raw.to_path_buf(), data.to_path_buf());
         let reading = tokio::task::spawn_blocking(move || {
+            // Both end with the work, also when the client goes away before: the turn is not given to
+            // another while this one runs, and the files are removed after they were written.
+            let (_turn, _guard) = (turn, guard);
             let table = match &target {
                 Some(target) => catalog.load(target)?.map(|table| table.columns()),
                 None => None,
@@ -197,11 +203,10 @@ impl Uploads {
         let has_data = record.data_file.is_some();
         let files = StagedFiles::guard(vec![final_raw.clone(), final_data.clone()]);
         let (raw, data): (PathBuf, PathBuf) = (raw.to_path_buf(), data.to_path_buf());
-        let _turn = turn(&self.syncs).await?;
-        // The guard goes along: if this request is dropped now, the files go when the sealing has ended.
+        let turn = turn(&self.syncs).await?;
         let guard = files.clone();
         tokio::task::spawn_blocking(move || {
-            let _guard = guard;
+            let (_turn, _guard) = (turn, guard);
             let renamed_data = has_data.then_some((data.as_path(), final_data.as_path()));
             staging::seal((&raw, &final_raw), renamed_data)
         })
@@ -212,14 +217,14 @@ impl Uploads {
 }
 
 /// A turn at something bounded.
-async fn turn(permits: &Semaphore) -> Result<SemaphorePermit<'_>> {
+async fn turn(permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit> {
     let overloaded = || {
         Error::new(
             ErrorCode::Overloaded,
             "The server has more parts to convert than it can in time; nothing was stored. Send the part again, with fewer at once.",
         )
     };
-    tokio::time::timeout(TURN_DEADLINE, permits.acquire())
+    tokio::time::timeout(TURN_DEADLINE, permits.clone().acquire_owned())
         .await
         .map_err(|_| overloaded())?
         .map_err(|_| overloaded())

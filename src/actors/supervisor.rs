@@ -134,7 +134,7 @@ impl Handler<Open> for Supervisor {
             let expires_at = now + surroundings.sessions.ttl;
             let session = Box::new(Session::open(id, target, now, expires_at));
             let write = records::open_session(&session)?;
-            surroundings.journal.write(write).await?;
+            surroundings.journal.write(write)?.await?;
             Ok(session)
         })
     }

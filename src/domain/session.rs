@@ -18,8 +18,9 @@
 //! the one recorded later (the higher sequence) is in the map.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::ids::{PartNumber, SessionId, Target};
@@ -116,10 +117,10 @@ pub enum CommitStart {
 }
 
 /// What `delete_part` found.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deletion {
     /// The part is there and may be deleted.
-    Present(Box<PartRecord>),
+    Present,
     /// It was deleted before.
     Repeated,
 }
@@ -138,7 +139,7 @@ pub struct Session {
     /// Where it is in its life.
     pub state: SessionState,
     /// The staged parts.
-    pub parts: BTreeMap<PartNumber, PartRecord>,
+    pub parts: BTreeMap<PartNumber, Arc<PartRecord>>,
     /// Parts that were deleted and not uploaded again.
     pub deleted: BTreeSet<PartNumber>,
 }
@@ -162,6 +163,11 @@ impl Session {
         }
     }
 
+    /// The staged parts' records, in order of their numbers.
+    pub fn records(&self) -> impl Iterator<Item = &PartRecord> + Clone {
+        self.parts.values().map(Arc::as_ref)
+    }
+
     /// Whether the session's time is over. A committed session stays readable.
     pub fn is_expired(&self, now: DateTime<Utc>) -> bool {
         matches!(self.state, SessionState::Open) && now >= self.expires_at
@@ -170,8 +176,12 @@ impl Session {
     /// Refuses when the session's time is over.
     pub fn check_not_expired(&self, now: DateTime<Utc>) -> Result<()> {
         if self.is_expired(now) {
-            return Err(Error::new(ErrorCode::SessionExpired, "session expired")
-                .with("expires_at", self.expires_at.to_rfc3339()));
+            return Err(
+                Error::new(ErrorCode::SessionExpired, "session expired").with(
+                    "expires_at",
+                    self.expires_at.to_rfc3339_opts(SecondsFormat::Secs, true),
+                ),
+            );
         }
         Ok(())
     }
@@ -190,16 +200,16 @@ impl Session {
     }
 
     /// Puts a part, replacing an older one, which is returned.
-    pub fn put_part(&mut self, record: PartRecord) -> Option<PartRecord> {
+    pub fn put_part(&mut self, record: PartRecord) -> Option<Arc<PartRecord>> {
         self.deleted.remove(&record.part);
-        self.parts.insert(record.part, record)
+        self.parts.insert(record.part, Arc::new(record))
     }
 
     /// Whether a part can be deleted; the caller removes it once that is durable.
     pub fn check_delete(&self, part: PartNumber, now: DateTime<Utc>) -> Result<Deletion> {
         self.check_parts_may_change(now)?;
-        if let Some(record) = self.parts.get(&part) {
-            return Ok(Deletion::Present(Box::new(record.clone())));
+        if self.parts.contains_key(&part) {
+            return Ok(Deletion::Present);
         }
         if self.deleted.contains(&part) {
             return Ok(Deletion::Repeated);
@@ -211,11 +221,26 @@ impl Session {
         .with("part", part.0))
     }
 
-    /// Removes a part and remembers that it was there.
-    pub fn delete_part(&mut self, part: PartNumber) {
-        if self.parts.remove(&part).is_some() {
-            self.deleted.insert(part);
+    /// Removes a part, which is returned, and remembers that it was there.
+    pub fn delete_part(&mut self, part: PartNumber) -> Option<Arc<PartRecord>> {
+        self.deleted.insert(part);
+        self.parts.remove(&part)
+    }
+
+    /// Refuses a part whose columns would be more than a session may have over all its parts.
+    pub fn check_columns(&self, record: &PartRecord, columns_max: usize) -> Result<()> {
+        let others = self.parts.values().filter(|one| one.part != record.part);
+        let columns: usize = others.map(|one| one.columns.len()).sum();
+        if columns + record.columns.len() > columns_max {
+            return Err(Error::new(
+                ErrorCode::PartTooLarge,
+                format!(
+                    "The parts of a session may have {columns_max} columns in all, counted part by part; commit this session and go on in another."
+                ),
+            )
+            .with("limit_columns", columns_max));
         }
+        Ok(())
     }
 
     /// Resolves a commit's target against the one the session is bound to.

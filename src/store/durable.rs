@@ -18,12 +18,17 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Creates `folder` and its missing parents, each of them durably.
+/// Creates `folder` and its missing parents, each of them durably. The deepest one that is there already is
+/// made durable too: another thread may have created it just now, and not have come to sync it.
 pub fn create_folders(folder: &Path) -> io::Result<()> {
     let mut missing: Vec<&Path> = Vec::new();
     let mut current = Some(folder);
     while let Some(path) = current {
-        if path.as_os_str().is_empty() || path.is_dir() {
+        if path.as_os_str().is_empty() {
+            break;
+        }
+        if path.is_dir() {
+            sync_folder(parent_of(path))?;
             break;
         }
         missing.push(path);
@@ -72,14 +77,35 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     result
 }
 
-/// Gives an immutable file a second, durable name. An existing name is left alone: files are named
-/// after their content's origin, so the same name is the same content.
+/// Gives an immutable, synced file a second name; where the file system has no links, or the name is on
+/// another one, a copy. The name is durable after [`sync_folder`].
 pub fn link_file(from: &Path, to: &Path) -> io::Result<()> {
     match fs::hard_link(from, to) {
         Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::CrossesDevices
+                    | io::ErrorKind::PermissionDenied
+                    | io::ErrorKind::Unsupported
+                    | io::ErrorKind::TooManyLinks
+            ) =>
+        {
+            copy_file(from, to)
+        }
         Err(error) => Err(error),
     }
+}
+
+fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
+    let temporary = temporary_name(to);
+    let copied = fs::copy(from, &temporary)
+        .and_then(|_| File::open(&temporary))
+        .and_then(|file| sync_and_rename(&file, &temporary, to));
+    if copied.is_err() {
+        remove_quietly(&temporary);
+    }
+    copied
 }
 
 /// Renames a folder durably.
@@ -141,12 +167,18 @@ mod tests {
     }
 
     #[test]
-    fn a_second_name_for_a_file_can_be_given_twice() {
+    fn a_second_name_keeps_the_content() {
         let folder = tempfile::tempdir().unwrap();
         let (from, to) = (folder.path().join("from"), folder.path().join("to"));
         write_file(&from, b"x").unwrap();
         link_file(&from, &to).unwrap();
-        link_file(&from, &to).unwrap();
+        assert!(
+            link_file(&from, &to).is_err(),
+            "a name is never overwritten"
+        );
+        let copy = folder.path().join("copy");
+        copy_file(&from, &copy).unwrap();
+        assert_eq!(fs::read(&copy).unwrap(), b"x");
         fs::remove_file(&from).unwrap();
         assert_eq!(fs::read(&to).unwrap(), b"x");
     }

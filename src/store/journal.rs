@@ -11,7 +11,7 @@
 //! large ones into blob files that it never syncs.
 //!
 //! **Failure.** When a flush or sync fails, nothing of the group is acknowledged, and the journal refuses
-//! every later write: the kernel may have dropped the dirty pages, so no later sync can be trusted. The
+//! every later write and read: the kernel may have dropped the dirty pages, so no later sync can be trusted. The
 //! server reports not-ready; a restart reads what really is on the disk.
 //!
 //! **What a crash loses.** Only what was not acknowledged. A crash during the very first start is
@@ -26,6 +26,7 @@ use std::thread::JoinHandle;
 
 use serde::{Deserialize, Serialize};
 use sled::transaction::{ConflictableTransactionError, TransactionError, TransactionalTree};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
@@ -36,8 +37,8 @@ use crate::telemetry::Metrics;
 
 /// Most writes that share one sync. More would only make the first of them wait longer.
 const GROUP_WRITES_MAX: usize = 512;
-/// Writes that may wait for the writer; callers beyond that wait to enqueue.
-const QUEUED_WRITES_MAX: usize = 1024;
+/// Writes that may wait for the writer; more are refused, and their clients come again.
+const QUEUED_WRITES_MAX: usize = 16 * 1024;
 /// sled's page cache. Records are small and hot ones live in the actors.
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;
 /// The newest store format this build understands.
@@ -76,6 +77,9 @@ pub enum WriteError {
         /// What is there.
         found: Option<Vec<u8>>,
     },
+    /// Too many writes wait; nothing was changed.
+    #[error("too many writes wait for the journal")]
+    Busy,
     /// The disk refused; nothing was acknowledged and nothing more will be.
     #[error("the journal cannot write: {reason}")]
     Failed {
@@ -88,6 +92,11 @@ impl From<WriteError> for Error {
     fn from(error: WriteError) -> Self {
         match error {
             WriteError::Unexpected { .. } => Error::internal(error),
+            WriteError::Busy => Error::new(
+                ErrorCode::Overloaded,
+                "The server has more to record than its disk takes; send the same request again.",
+            )
+            .caused_by(error),
             WriteError::Failed { .. } => Error::new(
                 ErrorCode::StorageUnavailable,
                 "The server's disk refused a write and the server takes no more until it is restarted; what was acknowledged before is safe.",
@@ -145,6 +154,9 @@ struct Request {
     reply: oneshot::Sender<Result<(), WriteError>>,
 }
 
+/// A key and its value.
+type Entry = (Vec<u8>, Vec<u8>);
+
 /// The journal. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Journal {
@@ -201,21 +213,28 @@ impl Journal {
         Ok((journal, JournalWriter(thread)))
     }
 
-    /// Makes a write durable. The answer comes after the sync that covers it.
-    pub async fn write(&self, write: Write) -> Result<(), WriteError> {
+    /// Makes a write durable. It has its place in the queue when this returns; the future's answer comes
+    /// after the sync that covers it. Dropping the future does not take the write back.
+    pub fn write(
+        &self,
+        write: Write,
+    ) -> Result<impl Future<Output = Result<(), WriteError>> + use<>, WriteError> {
         let (reply, answer) = oneshot::channel();
         let closed = || WriteError::Failed {
             reason: "the writer has stopped".to_owned(),
         };
         self.requests
-            .send(Request { write, reply })
-            .await
-            .map_err(|_| closed())?;
-        answer.await.map_err(|_| closed())?
+            .try_send(Request { write, reply })
+            .map_err(|error| match error {
+                TrySendError::Full(_) => WriteError::Busy,
+                TrySendError::Closed(_) => closed(),
+            })?;
+        Ok(async move { answer.await.map_err(|_| closed())? })
     }
 
     /// The value of a key. Blocks.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.check_trusted()?;
         let value = self.db.get(key).map_err(read_error)?;
         Ok(value.map(|value| value.to_vec()))
     }
@@ -224,17 +243,29 @@ impl Journal {
     pub fn scan(
         &self,
         prefix: &[u8],
-    ) -> impl Iterator<Item = Result<(Vec<u8>, Vec<u8>), Error>> + use<> {
-        self.db.scan_prefix(prefix).map(|entry| {
+    ) -> Result<impl Iterator<Item = Result<Entry, Error>> + use<>, Error> {
+        self.check_trusted()?;
+        Ok(self.db.scan_prefix(prefix).map(|entry| {
             entry
                 .map(|(key, value)| (key.to_vec(), value.to_vec()))
                 .map_err(read_error)
-        })
+        }))
     }
 
     /// The value of a counter. Blocks.
     pub fn count(&self, key: &[u8]) -> Result<u64, Error> {
         Ok(decode_count(self.get(key)?.as_deref()))
+    }
+
+    /// After a failed sync sled's memory holds what may not be on the disk: nothing is read from it.
+    fn check_trusted(&self) -> Result<(), Error> {
+        if self.is_failed() {
+            return Err(WriteError::Failed {
+                reason: "an earlier write failed".to_owned(),
+            }
+            .into());
+        }
+        Ok(())
     }
 
     /// Whether the disk refused a write; nothing will be acknowledged any more.
@@ -353,6 +384,13 @@ struct Writer {
     folder: File,
     failed: Arc<AtomicBool>,
     metrics: Arc<Metrics>,
+}
+
+/// However the writer ends, nothing can be acknowledged after it.
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.failed.store(true, Ordering::Release);
+    }
 }
 
 impl Writer {

@@ -109,24 +109,21 @@ pub fn open_session(session: &Session) -> Result<Write> {
 }
 
 /// The write that stages a part.
-pub fn stage_part(session: &SessionId, record: &PartRecord) -> Result<Write> {
-    put_part(
-        session,
-        record.part,
-        StoredPart::Staged {
-            part: Box::new(record.clone()),
-        },
-    )
+pub fn stage_part(session: &Session, record: &PartRecord) -> Result<Write> {
+    let part = Box::new(record.clone());
+    put_part(session, record.part, StoredPart::Staged { part })
 }
 
 /// The write that deletes a part and remembers that it was there.
-pub fn delete_part(session: &SessionId, part: PartNumber) -> Result<Write> {
+pub fn delete_part(session: &Session, part: PartNumber) -> Result<Write> {
     put_part(session, part, StoredPart::Deleted)
 }
 
-fn put_part(session: &SessionId, part: PartNumber, stored: StoredPart) -> Result<Write> {
+/// Expects the session's record as it is known here, so that nothing is added to a session that was
+/// committed behind its actor's back.
+fn put_part(session: &Session, part: PartNumber, stored: StoredPart) -> Result<Write> {
     let bytes = encode(stored)?;
-    let prefix = keys::part(session, part);
+    let prefix = keys::part(&session.id, part);
     let count = bytes.len().div_ceil(CHUNK_BYTES);
     let count_prefix = u16::try_from(count)
         .map_err(|_| Error::internal("a part's record is too long to store"))?
@@ -140,9 +137,21 @@ fn put_part(session: &SessionId, part: PartNumber, stored: StoredPart) -> Result
         })
         .collect();
     Ok(Write {
+        expectations: vec![Expectation {
+            key: keys::session(&session.id),
+            value: Some(session_value(session)?),
+        }],
         puts,
         ..Write::default()
     })
+}
+
+/// A part's record while its chunks are read.
+struct Assembly {
+    part: PartNumber,
+    /// As the first chunk says; chunks of an older, longer record may follow.
+    missing_chunks: u16,
+    bytes: Vec<u8>,
 }
 
 /// Loads a session with its parts. Blocks.
@@ -161,24 +170,28 @@ pub fn load_session(journal: &Journal, id: &SessionId) -> Result<Option<Session>
         session.commit_succeeded(committed.request, committed.receipt);
     }
     let prefix = keys::session_parts(id);
-    let mut assembled: Option<(PartNumber, usize, Vec<u8>)> = None;
-    for entry in journal.scan(&prefix) {
+    let mut assembly: Option<Assembly> = None;
+    for entry in journal.scan(&prefix)? {
         let (key, value) = entry?;
         let damaged = || Error::internal(format_args!("a part record of session {id} is damaged"));
         let part = keys::part_number(&key, prefix.len()).ok_or_else(damaged)?;
         let (count, chunk) = value.split_first_chunk::<2>().ok_or_else(damaged)?;
-        let count = usize::from(u16::from_be_bytes(*count));
-        let (_, chunks, bytes) = match &mut assembled {
-            Some(current) if current.0 == part => current,
-            other => other.insert((part, 0, Vec::new())),
+        let current = match &mut assembly {
+            Some(current) if current.part == part => current,
+            other => other.insert(Assembly {
+                part,
+                missing_chunks: u16::from_be_bytes(*count),
+                bytes: Vec::new(),
+            }),
         };
-        *chunks += 1;
-        // A replacement may be shorter than what it replaced: chunks beyond its count are old.
-        if *chunks <= count {
-            bytes.extend_from_slice(chunk);
+        // A replacement may be shorter than what it replaced: what follows its last chunk is old.
+        if current.missing_chunks == 0 {
+            continue;
         }
-        if *chunks == count {
-            match decode(&format!("part {part} of session {id}"), bytes)? {
+        current.bytes.extend_from_slice(chunk);
+        current.missing_chunks -= 1;
+        if current.missing_chunks == 0 {
+            match decode(&format!("part {part} of session {id}"), &current.bytes)? {
                 StoredPart::Staged { part } => {
                     session.put_part(*part);
                 }
@@ -209,3 +222,6 @@ pub fn metadata_location(table_value: &[u8]) -> Result<String> {
     let record: TableRecord = decode("a table", table_value)?;
     Ok(record.metadata_location)
 }
+
+#[cfg(test)]
+mod tests;

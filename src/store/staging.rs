@@ -87,20 +87,9 @@ where
     let mut block: Vec<Bytes> = Vec::new();
     let (mut block_bytes, mut wire_bytes) = (0usize, 0u64);
     loop {
-        let next = tokio::time::timeout(reception.idle_timeout, body.next())
-            .await
-            .map_err(|_| {
-                Error::new(
-                    ErrorCode::BodyTimeout,
-                    format!(
-                        "No byte of the body arrived for {} s; nothing was stored. Send the part again.",
-                        reception.idle_timeout.as_secs()
-                    ),
-                )
-            })?;
+        let next = next_chunk(&mut body, reception.idle_timeout).await?;
         let is_end = next.is_none();
         if let Some(bytes) = next {
-            let bytes = bytes.map_err(incomplete)?;
             wire_bytes += bytes.len() as u64;
             check_size(wire_bytes, reception.wire_bytes_max)?;
             block_bytes += bytes.len();
@@ -124,6 +113,30 @@ where
     })
 }
 
+/// The next bytes of a body, unless it falls silent or ends too early.
+pub async fn next_chunk<S>(body: &mut S, idle_timeout: Duration) -> Result<Option<Bytes>>
+where
+    S: Stream<Item = std::result::Result<Bytes, PayloadError>> + Unpin,
+{
+    let next = tokio::time::timeout(idle_timeout, body.next()).await;
+    let next = next.map_err(|_| {
+        Error::new(
+            ErrorCode::BodyTimeout,
+            format!(
+                "No byte of the body arrived for {} s; nothing was stored. Send the request again.",
+                idle_timeout.as_secs()
+            ),
+        )
+    })?;
+    next.transpose().map_err(|error| {
+        Error::new(
+            ErrorCode::BodyIncomplete,
+            "The connection ended before the body was complete; nothing was stored. Send the request again.",
+        )
+        .caused_by(error)
+    })
+}
+
 /// Refuses a body that is, or says it is, larger than a part may be.
 pub fn check_size(wire_bytes: u64, wire_bytes_max: u64) -> Result<()> {
     if wire_bytes > wire_bytes_max {
@@ -136,14 +149,6 @@ pub fn check_size(wire_bytes: u64, wire_bytes_max: u64) -> Result<()> {
         .with("limit_bytes", wire_bytes_max));
     }
     Ok(())
-}
-
-fn incomplete(error: PayloadError) -> Error {
-    Error::new(
-        ErrorCode::BodyIncomplete,
-        "The connection ended before the body was complete; nothing was stored. Send the part again.",
-    )
-    .caused_by(error)
 }
 
 /// The file and the hashes; moves to a blocking thread and back.

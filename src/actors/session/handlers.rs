@@ -7,7 +7,7 @@ use tracing::Instrument;
 
 use super::SessionActor;
 use super::messages::{BeginPart, Commit, DeletePart, FinishPart, Inspect, PartLease};
-use crate::domain::session::{CommitStart, Deletion};
+use crate::domain::session::{CommitStart, Deletion, already_committed};
 use crate::domain::{CommitReceipt, CommitRequest, PartNumber, PartRecord, Session};
 use crate::error::{Error, ErrorCode, Result};
 use crate::store::journal::{Write, WriteError};
@@ -42,24 +42,23 @@ impl Handler<FinishPart> for SessionActor {
             files,
             span,
         } = message;
-        let write = match self.stage(&record) {
-            Ok(write) => write,
+        // The write gets its place in the journal's queue here, in the order of handling.
+        let queued = self
+            .stage(&record)
+            .and_then(|write| Ok(self.surroundings.journal.write(write)?));
+        let recording = match queued {
+            Ok(recording) => recording,
             Err(error) => return refused(error),
         };
         // From here on the record may be found after a restart, whatever becomes of this actor.
         files.keep();
         let sequence = self.begin_change();
-        let journal = self.surroundings.journal.clone();
-        let recording = async move { journal.write(write).await }.instrument(span);
-        Box::pin(
-            recording
-                .into_actor(self)
-                .map(move |written, actor, context| {
-                    let outcome = actor.part_recorded(written, sequence, *record);
-                    actor.end_change(context);
-                    outcome
-                }),
-        )
+        let recording = recording.instrument(span).into_actor(self);
+        Box::pin(recording.map(move |written, actor, context| {
+            let outcome = actor.part_recorded(written, sequence, *record, context);
+            actor.end_change(context);
+            outcome
+        }))
     }
 }
 
@@ -68,32 +67,19 @@ impl Handler<DeletePart> for SessionActor {
     type Result = ResponseActFuture<Self, Result<()>>;
 
     fn handle(&mut self, message: DeletePart, _context: &mut Self::Context) -> Self::Result {
-        let now = self.surroundings.clock.now();
         let part = message.part;
-        let checked = self
-            .session()
-            .and_then(|session| session.check_delete(part, now));
-        let removed = match checked {
-            Ok(Deletion::Present(record)) => record,
-            Ok(Deletion::Repeated) => return Box::pin(fut::ready(Ok(()))),
-            Err(error) => return refused(error),
-        };
-        let write = match records::delete_part(&self.id, part) {
-            Ok(write) => write,
+        let recording = match self.queue_deletion(part) {
+            Ok(Some(recording)) => recording,
+            Ok(None) => return Box::pin(fut::ready(Ok(()))),
             Err(error) => return refused(error),
         };
         let sequence = self.begin_change();
-        let journal = self.surroundings.journal.clone();
-        let recording = async move { journal.write(write).await }.instrument(message.span);
-        Box::pin(
-            recording
-                .into_actor(self)
-                .map(move |written, actor, context| {
-                    let outcome = actor.deletion_recorded(written, sequence, part, &removed);
-                    actor.end_change(context);
-                    outcome
-                }),
-        )
+        let recording = recording.instrument(message.span).into_actor(self);
+        Box::pin(recording.map(move |written, actor, context| {
+            let outcome = actor.deletion_recorded(written, sequence, part, context);
+            actor.end_change(context);
+            outcome
+        }))
     }
 }
 
@@ -138,15 +124,31 @@ impl SessionActor {
         let now = self.surroundings.clock.now();
         let config = &self.surroundings.sessions;
         let renewal = config.renew_on_activity.then_some(config.ttl);
+        let columns_max = config.columns_max;
         let session = self.session()?;
         session.check_parts_may_change(now)?;
-        let mut write = records::stage_part(&session.id, record)?;
+        session.check_columns(record, columns_max)?;
+        let mut write = records::stage_part(session, record)?;
         if let Some(ttl) = renewal {
             session.expires_at = now + ttl;
             let value = records::session_value(session)?;
             write.puts.push((keys::session(&session.id), value));
         }
         Ok(write)
+    }
+
+    /// Queues a deletion; `None` when the part was deleted before.
+    fn queue_deletion(
+        &mut self,
+        part: PartNumber,
+    ) -> Result<Option<impl Future<Output = std::result::Result<(), WriteError>> + use<>>> {
+        let now = self.surroundings.clock.now();
+        let session = self.session()?;
+        let write = match session.check_delete(part, now)? {
+            Deletion::Present => records::delete_part(session, part)?,
+            Deletion::Repeated => return Ok(None),
+        };
+        Ok(Some(self.surroundings.journal.write(write)?))
     }
 
     fn begin_change(&mut self) -> u64 {
@@ -173,10 +175,12 @@ impl SessionActor {
         written: std::result::Result<(), WriteError>,
         sequence: u64,
         record: PartRecord,
+        context: &mut Context<Self>,
     ) -> Result<()> {
-        // After a failed write it is not known whether a restart will find the record: its files stay.
-        written?;
-        let part = record.part;
+        if let Err(error) = written {
+            return Err(self.not_written(error, Some(&record), context));
+        }
+        let (part, generation) = (record.part, record.generation);
         if !self.is_latest(part, sequence) {
             self.remove_files(&record);
             return Err(Error::new(
@@ -187,7 +191,9 @@ impl SessionActor {
             )
             .with("part", part.0));
         }
-        if let Some(replaced) = self.session()?.put_part(record) {
+        // A message that was sent again after a panic finds its own record.
+        let replaced = self.session()?.put_part(record);
+        if let Some(replaced) = replaced.filter(|replaced| replaced.generation != generation) {
             self.remove_files(&replaced);
         }
         Ok(())
@@ -198,14 +204,40 @@ impl SessionActor {
         written: std::result::Result<(), WriteError>,
         sequence: u64,
         part: PartNumber,
-        removed: &PartRecord,
+        context: &mut Context<Self>,
     ) -> Result<()> {
-        written?;
-        if self.is_latest(part, sequence) {
-            self.session()?.delete_part(part);
-            self.remove_files(removed);
+        if let Err(error) = written {
+            return Err(self.not_written(error, None, context));
+        }
+        if self.is_latest(part, sequence)
+            && let Some(removed) = self.session()?.delete_part(part)
+        {
+            self.remove_files(&removed);
         }
         Ok(())
+    }
+
+    /// The refusal of a change that is not in the journal. When the session's record is not as this actor
+    /// knows it, the session was committed behind its back: the next request loads it anew. Only then is it
+    /// certain that a part's record will never be found, and its files go.
+    fn not_written(
+        &mut self,
+        error: WriteError,
+        record: Option<&PartRecord>,
+        context: &mut Context<Self>,
+    ) -> Error {
+        let WriteError::Unexpected { found, .. } = &error else {
+            return error.into();
+        };
+        if let Some(record) = record {
+            self.remove_files(record);
+        }
+        self.live.forget(&self.id, &context.address());
+        context.stop();
+        match found.as_deref().map(records::receipt_in) {
+            Some(Ok(Some(receipt))) => already_committed(&receipt),
+            _ => error.into(),
+        }
     }
 
     fn begin_commit(&mut self, message: Commit) -> Result<(CommitRequest, CommitStart)> {

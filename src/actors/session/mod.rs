@@ -155,16 +155,20 @@ impl SessionActor {
         });
     }
 
-    /// Removes all staged files of a committed session in the background. What a crash leaves of them is
-    /// garbage that nothing refers to.
-    fn remove_staging(&self) {
-        let folder = self.surroundings.layout.session_folder(&self.id);
+    /// Removes the staged files of a committed session in the background; those of an upload that is still
+    /// running are its own to remove. What a crash leaves of them is garbage that nothing refers to.
+    fn remove_staging(&mut self) {
+        let Ok(session) = self.session().cloned() else {
+            return;
+        };
+        let layout = self.surroundings.layout.clone();
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = std::fs::remove_dir_all(&folder)
-                && error.kind() != std::io::ErrorKind::NotFound
-            {
-                tracing::warn!(folder = %folder.display(), %error, "cannot remove a committed session's staged files");
+            for record in session.records() {
+                durable::remove_quietly(&layout.part_file(&session.id, record));
+                durable::remove_quietly(&layout.part_data_file(&session.id, record));
             }
+            // Not empty while an upload runs; then it stays.
+            let _ = std::fs::remove_dir(layout.session_folder(&session.id));
         });
     }
 }

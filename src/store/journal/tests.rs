@@ -23,8 +23,16 @@ async fn writes_survive_a_reopening_and_expectations_guard_them() {
     let folder = tempfile::tempdir().unwrap();
     let layout = Layout::new(folder.path().to_path_buf());
     let (journal, writer) = open(&layout).unwrap();
-    journal.write(put(b"t/a", b"1", None)).await.unwrap();
-    let refused = journal.write(put(b"t/a", b"2", None)).await.unwrap_err();
+    journal
+        .write(put(b"t/a", b"1", None))
+        .unwrap()
+        .await
+        .unwrap();
+    let refused = journal
+        .write(put(b"t/a", b"2", None))
+        .unwrap()
+        .await
+        .unwrap_err();
     assert_eq!(
         refused,
         WriteError::Unexpected {
@@ -32,7 +40,11 @@ async fn writes_survive_a_reopening_and_expectations_guard_them() {
             found: Some(b"1".to_vec())
         }
     );
-    journal.write(put(b"t/a", b"3", Some(b"1"))).await.unwrap();
+    journal
+        .write(put(b"t/a", b"3", Some(b"1")))
+        .unwrap()
+        .await
+        .unwrap();
     drop(journal);
     writer.join();
     let (journal, _writer) = open(&layout).unwrap();
@@ -46,7 +58,13 @@ async fn of_many_writers_that_expect_the_same_one_wins() {
     let (journal, _writer) = open(&Layout::new(folder.path().to_path_buf())).unwrap();
     let attempts = (0..64u8).map(|value| {
         let journal = journal.clone();
-        async move { journal.write(put(b"t/a", &[value], None)).await.is_ok() }
+        async move {
+            journal
+                .write(put(b"t/a", &[value], None))
+                .unwrap()
+                .await
+                .is_ok()
+        }
     });
     let outcomes = futures_util::future::join_all(attempts).await;
     assert_eq!(outcomes.iter().filter(|won| **won).count(), 1);

@@ -1,0 +1,127 @@
+//! Records give back what went in, also over longer and shorter replacements and deletions.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::*;
+use crate::domain::part::Coding;
+use crate::domain::{ColumnRecord, ColumnType, ConflictResolution, PartKind};
+use crate::store::layout::Layout;
+use crate::telemetry::Metrics;
+
+fn time() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_790_000_000, 0).unwrap()
+}
+
+fn session() -> Session {
+    let id = SessionId::new(time(), Uuid::from_u128(1));
+    Session::open(id, None, time(), time())
+}
+
+fn part(number: u16, columns: usize) -> PartRecord {
+    PartRecord {
+        part: PartNumber(number),
+        generation: columns as u64,
+        kind: PartKind::Csv,
+        coding: Coding::Zstd,
+        file_name: Some("x.csv".to_owned()),
+        wire_bytes: 1,
+        decoded_bytes: 2,
+        rows: 3,
+        sha256: "00".to_owned(),
+        uploaded_at: time(),
+        columns: (0..columns)
+            .map(|column| ColumnRecord {
+                name: format!("column {column}"),
+                content: ColumnType::Void,
+            })
+            .collect(),
+        issues: Vec::new(),
+        data_file: None,
+    }
+}
+
+async fn write(journal: &Journal, write: Write) {
+    journal.write(write).unwrap().await.unwrap();
+}
+
+/// A record of 500 columns takes several chunks; what replaces it takes one, or more.
+#[tokio::test]
+async fn a_part_is_what_was_written_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let layout = Layout::new(folder.path().to_path_buf());
+    let metrics = Arc::new(Metrics::new());
+    let (journal, _writer) = Journal::open(&layout, Uuid::from_u128(7), metrics).unwrap();
+    let mut session = session();
+    write(&journal, open_session(&session).unwrap()).await;
+    for (number, columns) in [
+        (0, 500),
+        (0, 1),
+        (1, 500),
+        (2, 1),
+        (2, 500),
+        (2, 499),
+        (3, 500),
+    ] {
+        let record = part(number, columns);
+        write(&journal, stage_part(&session, &record).unwrap()).await;
+        session.put_part(record);
+    }
+    for number in [PartNumber(1), PartNumber(3)] {
+        write(&journal, delete_part(&session, number).unwrap()).await;
+        session.delete_part(number);
+    }
+    let again = part(3, 2);
+    write(&journal, stage_part(&session, &again).unwrap()).await;
+    session.put_part(again);
+    let loaded = load_session(&journal, &session.id).unwrap();
+    assert_eq!(loaded, Some(session));
+}
+
+#[tokio::test]
+async fn nothing_is_added_to_a_session_that_was_committed() {
+    let folder = tempfile::tempdir().unwrap();
+    let layout = Layout::new(folder.path().to_path_buf());
+    let metrics = Arc::new(Metrics::new());
+    let (journal, _writer) = Journal::open(&layout, Uuid::from_u128(7), metrics).unwrap();
+    let open = session();
+    write(&journal, open_session(&open).unwrap()).await;
+    let target = Target::new("a", "b", "c").unwrap();
+    let mut committed = open.clone();
+    let request = CommitRequest {
+        target: target.clone(),
+        snapshot_message: None,
+        conflict_resolution: ConflictResolution::Fail,
+    };
+    let receipt = CommitReceipt {
+        table: target,
+        snapshot_id: 1,
+        rows_written: 0,
+        files_created: 0,
+        committed_at: time(),
+    };
+    committed.commit_succeeded(request, receipt.clone());
+    let value = session_value(&committed).unwrap();
+    assert_eq!(receipt_in(&value).unwrap(), Some(receipt));
+    let behind_its_back = Write {
+        puts: vec![(keys::session(&open.id), value)],
+        ..Write::default()
+    };
+    write(&journal, behind_its_back).await;
+    let refused = journal.write(stage_part(&open, &part(0, 1)).unwrap());
+    assert!(refused.unwrap().await.is_err());
+    let loaded = load_session(&journal, &open.id).unwrap().unwrap();
+    assert_eq!(loaded, committed);
+}
+
+#[test]
+fn a_newer_record_is_refused_by_name() {
+    let newer = br#"{"v":2,"record":{"metadata_location":"x"}}"#;
+    let refused = metadata_location(newer).unwrap_err();
+    assert!(
+        refused
+            .to_string()
+            .contains("has version 2, this calve knows 1")
+    );
+}
