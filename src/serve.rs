@@ -37,6 +37,9 @@ use crate::upload::Uploads;
 const ARBITERS: usize = 2;
 /// How long an idle connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How long a connection stays open after an answer that came before the body was read: a client that is
+/// still sending reads the answer only then.
+const LINGER: Duration = Duration::from_secs(30);
 /// How long the head of a request may take.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -61,7 +64,7 @@ impl Server {
         let (journal, journal_writer) = open_journal(&layout, &clock, &metrics).await?;
         let storage: Arc<dyn TableStorage> = Arc::new(LocalStorage::new(layout.clone()));
         let catalog = JournalCatalog::new(journal.clone(), storage.clone());
-        catalog.recover().await.map_err(|error| error.to_string())?;
+        catalog.recover().await;
         let surroundings = Arc::new(Surroundings {
             journal: journal.clone(),
             layout: layout.clone(),
@@ -106,8 +109,13 @@ impl Server {
         if timeout_at(deadline, self.running.finished()).await.is_err() {
             late("commits");
         }
-        if let Err(error) = self.journal.write(Write::default()).await {
-            tracing::error!(%error, "the journal could not be synced at the end");
+        match self.journal.write(Write::default()) {
+            Ok(synced) => match timeout_at(deadline, synced).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, "the journal could not be synced"),
+                Err(_) => late("the journal"),
+            },
+            Err(error) => tracing::error!(%error, "the journal could not be synced"),
         }
         self.arbiters.stop();
         drop(self.journal);
@@ -153,7 +161,7 @@ fn api(config: Config, sessions: Sessions, surroundings: Arc<Surroundings>) -> A
             surroundings: surroundings.clone(),
             config: config.parts.clone(),
             body_idle_timeout: config.server.body_idle_timeout,
-            syncs: Semaphore::new(config.storage.concurrent_syncs),
+            syncs: Arc::new(Semaphore::new(config.storage.concurrent_syncs)),
         },
         surroundings,
         config,
@@ -173,6 +181,7 @@ fn listen(api: Api) -> Result<Listening, String> {
     .disable_signals()
     .keep_alive(KEEP_ALIVE)
     .client_request_timeout(HEAD_TIMEOUT)
+    .client_disconnect_timeout(LINGER)
     .shutdown_timeout(server_config.shutdown_deadline.as_secs())
     .bind(server_config.listen)
     .map_err(|error| {

@@ -13,7 +13,7 @@ use iceberg::MetadataLocation;
 use iceberg::spec::{TableMetadata, TableMetadataBuildResult};
 
 use super::storage::TableStorage;
-use crate::domain::{CommitReceipt, Session, Target};
+use crate::domain::{CommitReceipt, Session, SessionId, Target};
 use crate::error::{Error, ErrorCode, Result};
 use crate::schema::TableColumns;
 use crate::schema::plan::OPEN_COLUMNS_PROPERTY;
@@ -81,8 +81,12 @@ pub trait Catalog: Send + Sync {
     /// Makes a new state the current one, together with its session's record.
     async fn publish(&self, publication: &Publication) -> std::result::Result<(), PublishError>;
 
-    /// Finishes what a crash left due: version hints. Cheap, whatever number of tables there is.
-    async fn recover(&self) -> Result<()>;
+    /// The receipt of a session, if it is committed.
+    fn receipt(&self, session: &SessionId) -> Result<Option<CommitReceipt>>;
+
+    /// Finishes what a crash left due: version hints. Cheap, whatever number of tables there is. What
+    /// cannot be finished now stays due and is logged; it does not keep the server from starting.
+    async fn recover(&self);
 }
 
 /// The embedded catalog.
@@ -96,6 +100,20 @@ impl JournalCatalog {
     /// The catalog in a journal, for tables in a storage.
     pub fn new(journal: Journal, storage: Arc<dyn TableStorage>) -> Self {
         Self { journal, storage }
+    }
+
+    /// Tables whose version hint a crash left due, with their current metadata. Blocks.
+    fn due_hints(&self) -> Result<Vec<(Target, String)>> {
+        let mut due = Vec::new();
+        for entry in self.journal.scan(keys::PENDING_HINTS)? {
+            let (key, _) = entry?;
+            let target = keys::pending_hint_target(&key)
+                .ok_or_else(|| Error::internal("a pending hint has an unreadable key"))?;
+            if let Some(value) = self.journal.get(&keys::table(&target))? {
+                due.push((target, records::metadata_location(&value)?));
+            }
+        }
+        Ok(due)
     }
 
     /// Writes a table's version hint and takes back the note that it is due.
@@ -112,7 +130,7 @@ impl JournalCatalog {
             removes: vec![keys::pending_hint(target)],
             ..Write::default()
         };
-        Ok(self.journal.write(write).await?)
+        Ok(self.journal.write(write)?.await?)
     }
 
     /// The transaction that publishes.
@@ -194,11 +212,19 @@ impl Catalog for JournalCatalog {
         let write = self
             .publication_write(publication, &location)
             .map_err(PublishError::Refused)?;
-        match self.journal.write(write).await {
+        let written = match self.journal.write(write) {
+            Ok(queued) => queued.await,
+            Err(error) => Err(error),
+        };
+        match written {
             Ok(()) => {}
             Err(WriteError::Unexpected { key, found }) => {
                 self.storage.remove(&location);
                 return Err(refusal(&publication.session_before, &key, found.as_deref()));
+            }
+            Err(error @ WriteError::Busy) => {
+                self.storage.remove(&location);
+                return Err(PublishError::Refused(error.into()));
             }
             Err(error @ WriteError::Failed { .. }) => {
                 return Err(PublishError::Unknown(error.into()));
@@ -211,27 +237,29 @@ impl Catalog for JournalCatalog {
         Ok(())
     }
 
-    async fn recover(&self) -> Result<()> {
-        let catalog = self.clone();
-        let due = tokio::task::spawn_blocking(move || -> Result<Vec<(Target, String)>> {
-            let mut due = Vec::new();
-            for entry in catalog.journal.scan(keys::PENDING_HINTS) {
-                let (key, _) = entry?;
-                let target = keys::pending_hint_target(&key)
-                    .ok_or_else(|| Error::internal("a pending hint has an unreadable key"))?;
-                if let Some(value) = catalog.journal.get(&keys::table(&target))? {
-                    due.push((target, records::metadata_location(&value)?));
-                }
-            }
-            Ok(due)
-        })
-        .await
-        .map_err(Error::internal)??;
-        for (target, location) in due {
-            tracing::info!(table = %target, "writing the version hint that was due");
-            self.settle_hint(&target, &location).await?;
+    fn receipt(&self, session: &SessionId) -> Result<Option<CommitReceipt>> {
+        match self.journal.get(&keys::session(session))? {
+            Some(value) => records::receipt_in(&value),
+            None => Ok(None),
         }
-        Ok(())
+    }
+
+    async fn recover(&self) {
+        let catalog = self.clone();
+        let due = tokio::task::spawn_blocking(move || catalog.due_hints())
+            .await
+            .map_err(Error::internal)
+            .and_then(|due| due);
+        let due = due.unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot read which version hints are due");
+            Vec::new()
+        });
+        for (target, location) in due {
+            match self.settle_hint(&target, &location).await {
+                Ok(()) => tracing::info!(table = %target, "wrote the version hint that was due"),
+                Err(error) => tracing::warn!(table = %target, %error, "the version hint is due"),
+            }
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt};
 use iceberg::spec::{DataFile, NestedFieldRef};
 use parquet::file::metadata::ParquetMetaDataReader;
 use tokio::sync::Semaphore;
@@ -33,6 +33,10 @@ use crate::ingest::Limits;
 use crate::ingest::convert::{self, Source};
 use crate::schema::{SchemaPlan, TableColumns, UnifiedColumn, plan, unify};
 use crate::store::layout::{Layout, part_stem};
+
+/// Parts of one commit that are linked or converted at once. Few, because the turns at converting are
+/// shared with uploads and with the commits of other tables.
+const PARTS_AT_ONCE: usize = 2;
 
 /// What commits need.
 #[derive(Clone)]
@@ -140,7 +144,7 @@ pub fn unify_parts<'a>(parts: impl Iterator<Item = &'a PartRecord>) -> Result<Ve
             .collect();
         let first = disagreements.first().map_or_else(String::new, |one| {
             format!(
-                " Column `{}` is {} in part {}, and {} in the parts before it.",
+                " Column `{}` is {} in part {}, and {} in the others.",
                 one.column, one.found, one.part, one.expected
             )
         });
@@ -158,10 +162,15 @@ pub async fn commit(
     session: &Session,
     request: &CommitRequest,
 ) -> Result<CommitReceipt> {
+    // The session may have been committed by a run whose actor did not live to see it.
+    let (catalog, id) = (context.catalog.clone(), session.id.clone());
+    if let Some(receipt) = blocking(move || catalog.receipt(&id)).await?? {
+        return Ok(receipt);
+    }
     let base = load(context, &request.target).await?;
     let columns = base.as_ref().map(BaseTable::columns);
     let plan = plan_commit(
-        session.parts.values(),
+        session.records(),
         columns.as_ref(),
         request.conflict_resolution,
     )?;
@@ -201,18 +210,18 @@ async fn write_and_publish(
         .await
         .and_then(|prepared| prepared)
         .map_err(refused)?;
-    let parts = session.parts.values().filter(|record| record.rows > 0);
-    let outcomes = join_all(
-        parts.map(|record| table_file(context, session, &request.target, record, &plan.schema)),
-    )
-    .await;
+    let parts = session.records().filter(|record| record.rows > 0);
+    let making =
+        parts.map(|record| table_file(context, session, &request.target, record, &plan.schema));
+    let outcomes: Vec<Result<TableFile>> =
+        stream::iter(making).buffered(PARTS_AT_ONCE).collect().await;
     let made = outcomes.iter().flatten();
     created.extend(made.map(|file| file.location.clone()));
     let files = outcomes
         .into_iter()
         .collect::<Result<Vec<_>>>()
         .map_err(refused)?;
-    let rows_written = session.parts.values().map(|record| record.rows).sum();
+    let rows_written = session.records().map(|record| record.rows).sum();
     let files_created = files.len() as u64;
     let (next, snapshot_id, written) =
         build_snapshot(context, session, request, base.clone(), plan, files)
@@ -244,6 +253,8 @@ struct TableFile {
     location: String,
     path: PathBuf,
     file_bytes: u64,
+    /// Rows of the part it was made from.
+    rows: u64,
 }
 
 /// Makes a part's data file one of the table's.
@@ -254,7 +265,15 @@ async fn table_file(
     record: &PartRecord,
     schema: &SchemaPlan,
 ) -> Result<TableFile> {
-    let name = format!("{}-{}", session.id, part_stem(record));
+    // A name of this attempt alone: when it fails, what it made can go, whatever another one made.
+    let attempt = context.clock.random_id();
+    let name = format!(
+        "{}-{}-{}.parquet",
+        session.id,
+        part_stem(record),
+        attempt.simple()
+    );
+    let (part, rows) = (record.part, record.rows);
     let storage = context.storage.clone();
     let target = target.clone();
     if let Some(early) = &record.data_file
@@ -263,11 +282,12 @@ async fn table_file(
         let staged = context.layout.part_data_file(&session.id, record);
         let file_bytes = early.file_bytes;
         return blocking(move || {
-            let location = storage.adopt(&target, &staged, &format!("{name}.parquet"))?;
+            let location = storage.adopt(&target, &staged, &name)?;
             Ok(TableFile {
                 location,
                 path: staged,
                 file_bytes,
+                rows,
             })
         })
         .await?;
@@ -279,25 +299,24 @@ async fn table_file(
         coding: record.coding,
         limits: context.limits,
     };
-    let attempt = context.clock.random_id();
-    let (path, location) =
-        storage.new_data_file(&target, &format!("{name}-{}.parquet", attempt.simple()));
-    let part = record.part;
-    let permit = context
+    let (path, location) = storage.new_data_file(&target, &name);
+    let turn = context
         .conversions
-        .acquire()
+        .clone()
+        .acquire_owned()
         .await
         .map_err(Error::internal)?;
     let converted = blocking(move || {
+        let _turn = turn;
         let file_bytes = convert::convert(&source, &fields, &path)?;
         Ok(TableFile {
             location,
             path,
             file_bytes,
+            rows,
         })
     })
     .await;
-    drop(permit);
     converted?.map_err(|error: Error| error.with("part", part.0))
 }
 
@@ -376,7 +395,16 @@ fn manifest_entry(file: TableFile, schema: &iceberg::spec::Schema) -> Result<Dat
     let footer = ParquetMetaDataReader::new()
         .parse_and_finish(&reader)
         .map_err(Error::internal)?;
-    metrics::data_file(file.location, file.file_bytes, &footer, schema)
+    let entry = metrics::data_file(file.location, file.file_bytes, &footer, schema)?;
+    if entry.record_count() != file.rows {
+        return Err(Error::internal(format_args!(
+            "`{}` has {} rows, its part {}",
+            entry.file_path(),
+            entry.record_count(),
+            file.rows
+        )));
+    }
+    Ok(entry)
 }
 
 /// Runs blocking work off the arbiters.

@@ -4,6 +4,7 @@
 //! * [`catalog`] knows each table's current metadata and moves that pointer; [`catalog::Catalog`].
 //! * [`metrics`] makes a manifest's entry from a data file's footer.
 //! * [`snapshot`] writes manifests and builds the next metadata from the crate's public spec types.
+//! * [`widening`] keeps older files' bounds in step with widened columns.
 //! * [`commit`] puts them together.
 //!
 //! Ordering and durability of a commit: data files, manifests, manifest list, metadata file (each synced
@@ -16,6 +17,7 @@ pub mod commit;
 pub mod metrics;
 pub mod snapshot;
 pub mod storage;
+pub mod widening;
 
 pub use catalog::{BaseTable, Catalog, JournalCatalog, Publication};
 pub use storage::{LocalStorage, TableStorage};

@@ -5,7 +5,7 @@
 //! * Added files carry no sequence number of their own; they inherit the snapshot's.
 //! * An overwrite writes every file that was alive as *deleted* in a manifest of the new snapshot, with both
 //!   its original sequence numbers, so that incremental readers see the deletion.
-//! * Manifests that hold nothing but deletions are not carried on.
+//! * Manifests that hold nothing but deletions are not carried on; those of a widened column are written anew.
 //! * Timestamps grow strictly, whatever the machine's clock does.
 //! * Summary: the session's facts first, computed counts after them, so that no message can fake a count.
 
@@ -16,7 +16,7 @@ use chrono::{DateTime, Utc};
 use iceberg::spec::{
     DataFile, FormatVersion, MAIN_BRANCH, ManifestContentType, ManifestFile, ManifestList,
     ManifestListWriter, ManifestWriterBuilder, NestedFieldRef, Operation, PartitionSpec,
-    PartitionSpecRef, Schema, SchemaRef, Snapshot, SnapshotReference, SnapshotRetention,
+    PartitionSpecRef, SchemaRef, Snapshot, SnapshotReference, SnapshotRetention,
     SnapshotSummaryCollector, SortOrder, Summary, TableMetadata, TableMetadataBuildResult,
     TableMetadataBuilder,
 };
@@ -24,9 +24,11 @@ use uuid::Uuid;
 
 use super::catalog::BaseTable;
 use super::storage::TableStorage;
+use super::widening;
 use crate::clock::snapshot_id;
 use crate::domain::Target;
 use crate::error::{Error, Result};
+use crate::ingest::data_file::iceberg_schema;
 use crate::schema::SchemaPlan;
 use crate::schema::plan::OPEN_COLUMNS_PROPERTY;
 
@@ -131,7 +133,7 @@ impl<'a> SnapshotBuilder<'a> {
         if self.plan.replaces {
             manifests.extend(self.write_deleted(before, &mut collector).await?);
         } else {
-            manifests.extend(before.into_iter().filter(has_live_files));
+            manifests.extend(self.carried_on(before).await?);
         }
         let list_location = self.write_list(manifests).await?;
         let snapshot = Snapshot::builder()
@@ -241,6 +243,61 @@ impl<'a> SnapshotBuilder<'a> {
         Ok(written)
     }
 
+    /// The manifests that an append keeps; written anew where a column's widening makes their bounds too
+    /// narrow.
+    async fn carried_on(&mut self, before: Vec<ManifestFile>) -> Result<Vec<ManifestFile>> {
+        let live = before.into_iter().filter(has_live_files);
+        let fields_before = self.plan.base.map(|base| base.columns().fields);
+        let is_widened = fields_before
+            .is_some_and(|fields| widening::is_widened(&fields, &self.plan.schema.fields));
+        if !is_widened {
+            return Ok(live.collect());
+        }
+        let mut kept = Vec::new();
+        for manifest in live {
+            let rewritten = self.with_wider_bounds(&manifest, kept.len() + 1).await?;
+            kept.push(rewritten.unwrap_or(manifest));
+        }
+        Ok(kept)
+    }
+
+    /// The manifest with its live files' bounds in the schema's types; `None` when they are already.
+    async fn with_wider_bounds(
+        &mut self,
+        manifest: &ManifestFile,
+        index: usize,
+    ) -> Result<Option<ManifestFile>> {
+        let schema = self.schema().clone();
+        let loaded = manifest.load_manifest(self.storage.files()).await?;
+        let (entries, metadata) = loaded.into_parts();
+        let mut files = Vec::new();
+        let mut changes = false;
+        for entry in entries.iter().filter(|entry| entry.is_alive()) {
+            let widened = widening::with_bounds_of(entry.data_file(), &schema)?;
+            changes |= widened.is_some();
+            files.push((entry, widened.unwrap_or_else(|| entry.data_file().clone())));
+        }
+        if !changes {
+            return Ok(None);
+        }
+        let spec = metadata.partition_spec().clone();
+        let mut writer = self.manifest_writer(index, schema, spec)?.build_v2_data();
+        for (entry, file) in files {
+            let (Some(snapshot_id), Some(sequence_number)) =
+                (entry.snapshot_id(), entry.sequence_number())
+            else {
+                return Err(Error::internal("a manifest's entry has no sequence number"));
+            };
+            writer.add_existing_file(
+                file,
+                snapshot_id,
+                sequence_number,
+                entry.file_sequence_number,
+            )?;
+        }
+        Ok(Some(writer.write_manifest_file().await?))
+    }
+
     async fn write_list(&mut self, manifests: Vec<ManifestFile>) -> Result<String> {
         let location = self.metadata_file(format!(
             "snap-{}-1-{}.avro",
@@ -313,11 +370,8 @@ fn has_live_files(manifest: &ManifestFile) -> bool {
 }
 
 fn new_table(fields: &[NestedFieldRef], location: String) -> Result<TableMetadataBuilder> {
-    let schema = Schema::builder()
-        .with_fields(fields.iter().cloned())
-        .build()?;
     Ok(TableMetadataBuilder::new(
-        schema,
+        iceberg_schema(fields)?,
         PartitionSpec::unpartition_spec(),
         SortOrder::unsorted_order(),
         location,
@@ -337,11 +391,15 @@ fn changed_table(
     if current.as_struct().fields() == plan.fields.as_slice() {
         return Ok(builder);
     }
-    let mut schema = Schema::builder().with_fields(plan.fields.iter().cloned());
+    let mut schema = iceberg_schema(&plan.fields)?;
     if !replaces {
-        schema = schema.with_identifier_field_ids(current.identifier_field_ids());
+        let identifiers = current.identifier_field_ids();
+        schema = schema
+            .into_builder()
+            .with_identifier_field_ids(identifiers)
+            .build()?;
     }
-    Ok(builder.add_current_schema(schema.build()?)?)
+    Ok(builder.add_current_schema(schema)?)
 }
 
 fn with_open_columns(

@@ -39,8 +39,8 @@ pub trait TableStorage: Send + Sync {
     /// Makes the table's folders.
     fn prepare(&self, target: &Target) -> Result<()>;
 
-    /// Makes a staged data file one of the table's, without moving its bytes if possible. The same
-    /// name is the same content. Durable after [`TableStorage::sync_data`]. Returns its location.
+    /// Makes a staged data file one of the table's, without moving its bytes if possible. The name must
+    /// be new. Durable after [`TableStorage::sync_data`]. Returns its location.
     fn adopt(&self, target: &Target, staged: &Path, name: &str) -> Result<String>;
 
     /// A local path to write a new data file of the table to, and its location. Durable after
