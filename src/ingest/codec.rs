@@ -92,8 +92,8 @@ pub fn open(path: &Path, coding: Coding, decoded_bytes_max: u64) -> io::Result<D
     let wire_bytes = file.metadata()?.len();
     let mut source = BufReader::with_capacity(BUFFER_BYTES, file);
     // A body without a byte decodes to nothing in every coding; the decoders would call it cut.
-    let inner: Box<dyn Read + Send> = if source.fill_buf()?.is_empty() {
-        Box::new(io::empty())
+    let inner: Box<dyn Decode> = if source.fill_buf()?.is_empty() {
+        Box::new(source)
     } else {
         match coding {
             Coding::Identity => Box::new(source),
@@ -102,7 +102,13 @@ pub fn open(path: &Path, coding: Coding, decoded_bytes_max: u64) -> io::Result<D
                 Box::new(flate2::bufread::ZlibDecoder::new(source))
             }
             Coding::Deflate => Box::new(flate2::bufread::DeflateDecoder::new(source)),
-            Coding::Br => Box::new(brotli::Decompressor::new(source, BUFFER_BYTES)),
+            Coding::Br => {
+                let source = LastByteApart {
+                    source,
+                    remaining_bytes: wire_bytes,
+                };
+                Box::new(brotli::Decompressor::new(source, BUFFER_BYTES))
+            }
             Coding::Zstd => {
                 let mut decoder = zstd::stream::read::Decoder::with_buffer(source)?;
                 decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
@@ -131,9 +137,60 @@ fn is_zlib(first_bytes: &[u8]) -> bool {
     }
 }
 
+/// A decoder over a file.
+trait Decode: Read + Send {
+    /// The file, if the decoder stops at the end of one stream whatever follows it.
+    fn single_stream_source(&mut self) -> Option<&mut BufReader<File>> {
+        None
+    }
+}
+
+impl Decode for BufReader<File> {}
+
+impl Decode for flate2::bufread::MultiGzDecoder<BufReader<File>> {}
+
+impl Decode for zstd::stream::read::Decoder<'_, BufReader<File>> {}
+
+impl Decode for flate2::bufread::ZlibDecoder<BufReader<File>> {
+    fn single_stream_source(&mut self) -> Option<&mut BufReader<File>> {
+        Some(self.get_mut())
+    }
+}
+
+impl Decode for flate2::bufread::DeflateDecoder<BufReader<File>> {
+    fn single_stream_source(&mut self) -> Option<&mut BufReader<File>> {
+        Some(self.get_mut())
+    }
+}
+
+impl Decode for brotli::Decompressor<LastByteApart> {
+    fn single_stream_source(&mut self) -> Option<&mut BufReader<File>> {
+        Some(&mut self.get_mut().source)
+    }
+}
+
+/// Gives the last byte of a file in a read of its own. The brotli decoder takes in more than it decodes, and
+/// does not tell; but the end of a stream needs the stream's last byte, so one that ends before the file's last
+/// byte leaves that byte here.
+struct LastByteApart {
+    source: BufReader<File>,
+    remaining_bytes: u64,
+}
+
+impl Read for LastByteApart {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let before_last = self.remaining_bytes.saturating_sub(1).max(1);
+        let wanted = usize::try_from(before_last).unwrap_or(usize::MAX);
+        let wanted = wanted.min(buffer.len());
+        let count = self.source.read(&mut buffer[..wanted])?;
+        self.remaining_bytes = self.remaining_bytes.saturating_sub(count as u64);
+        Ok(count)
+    }
+}
+
 /// A reader that decodes, counts, and stops at the limits.
 pub struct DecodedReader {
-    inner: Box<dyn Read + Send>,
+    inner: Box<dyn Decode>,
     coding: Coding,
     decoded_bytes: Arc<AtomicU64>,
     decoded_bytes_max: u64,
@@ -158,6 +215,16 @@ impl Read for DecodedReader {
                 name(self.coding)
             )))
         })?;
+        if count == 0
+            && !buffer.is_empty()
+            && let Some(source) = self.inner.single_stream_source()
+            && !source.fill_buf()?.is_empty()
+        {
+            return Err(io::Error::other(FormatError::malformed(format!(
+                "the body goes on after the end of its {} data; send one stream and nothing after it",
+                name(self.coding)
+            ))));
+        }
         let before = self
             .decoded_bytes
             .fetch_add(count as u64, Ordering::Relaxed);
@@ -257,6 +324,33 @@ mod tests {
             (b"no such thing".as_slice(), Coding::Br),
         ] {
             let refused = decode(body, coding, 1 << 30).unwrap_err();
+            assert_eq!(refused.kind, FormatErrorKind::Malformed, "{coding:?}");
+        }
+    }
+
+    #[test]
+    fn what_follows_the_end_of_a_stream_is_not_dropped() {
+        let text = b"a\n1\n";
+        let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+        zlib.write_all(text).unwrap();
+        let zlib = zlib.finish().unwrap();
+        let mut raw = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
+        raw.write_all(text).unwrap();
+        let raw = raw.finish().unwrap();
+        let mut br = Vec::new();
+        brotli::CompressorWriter::new(&mut br, 4096, 5, 20)
+            .write_all(text)
+            .unwrap();
+        let cases = [
+            (&zlib, Coding::Deflate),
+            (&raw, Coding::Deflate),
+            (&br, Coding::Br),
+            (&gzip(text), Coding::Gzip),
+        ];
+        for (body, coding) in cases {
+            assert_eq!(decode(body, coding, 100).unwrap(), text, "{coding:?}");
+            let longer = [body.as_slice(), b"and more"].concat();
+            let refused = decode(&longer, coding, 100).unwrap_err();
             assert_eq!(refused.kind, FormatErrorKind::Malformed, "{coding:?}");
         }
     }

@@ -16,7 +16,7 @@ use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::store::durable;
 
 /// Encoded bytes after which a row group ends.
@@ -104,10 +104,23 @@ impl Drop for DataFileWriter {
 
 /// The Arrow schema of a data file with these columns.
 pub fn arrow_schema(fields: &[NestedFieldRef]) -> Result<SchemaRef> {
-    let schema = Schema::builder()
+    Ok(Arc::new(schema_to_arrow_schema(&iceberg_schema(fields)?)?))
+}
+
+/// The Iceberg schema of these columns. Names can clash: a column `a.b` with the child `b` of a struct `a`.
+pub fn iceberg_schema(fields: &[NestedFieldRef]) -> Result<Schema> {
+    Schema::builder()
         .with_fields(fields.iter().cloned())
-        .build()?;
-    Ok(Arc::new(schema_to_arrow_schema(&schema)?))
+        .build()
+        .map_err(|error| {
+            Error::new(
+                ErrorCode::UnsupportedType,
+                format!(
+                    "The columns' names cannot be told apart in a table: {}. Rename one of them.",
+                    error.message()
+                ),
+            )
+        })
 }
 
 /// A write failure of the parquet crate: the disk's, if the disk is the cause.

@@ -66,6 +66,9 @@ impl ParquetFile {
         let mut names = std::collections::HashSet::new();
         let mut columns = Vec::with_capacity(fields.len());
         for field in &fields {
+            if field.name().is_empty() {
+                return Err(unreadable("it has a column without a name; give it one"));
+            }
             if !names.insert(field.name().as_str()) {
                 return Err(unreadable(&format!(
                     "two columns are named `{}`; rename one of them",

@@ -48,9 +48,9 @@ impl UnifiedColumn {
 pub struct Disagreement {
     /// The column.
     pub column: String,
-    /// The part that does not fit the ones before it.
+    /// The part that does not fit the others.
     pub part: PartNumber,
-    /// The type of the ones before.
+    /// The type of the others.
     pub expected: String,
     /// The type in this part.
     pub found: String,
@@ -101,39 +101,43 @@ pub fn fit(evidence: &Evidence, r#type: &Type) -> Fit {
     }
 }
 
+/// What the parts say about one column.
+#[derive(Default)]
+struct Statements<'a> {
+    text: Vec<(PartNumber, &'a Evidence)>,
+    typed: Vec<(PartNumber, &'a Type)>,
+}
+
 /// The columns of all parts, or every disagreement.
 pub fn unify<'a>(
     parts: impl IntoIterator<Item = &'a PartRecord>,
 ) -> Result<Vec<UnifiedColumn>, Vec<Disagreement>> {
-    let mut columns: Vec<UnifiedColumn> = Vec::new();
+    let mut names: Vec<&str> = Vec::new();
+    let mut statements: Vec<Statements<'a>> = Vec::new();
     let mut index_by_name: HashMap<&str, usize> = HashMap::new();
-    // Text parts that came before a typed part of the same column fit it or not by all their values.
-    let mut text_before: HashMap<usize, Evidence> = HashMap::new();
-    let mut disagreements = Vec::new();
     for record in parts {
         for column in &record.columns {
             let index = *index_by_name.entry(&column.name).or_insert_with(|| {
-                columns.push(UnifiedColumn {
-                    name: column.name.clone(),
-                    content: UnifiedType::Open,
-                });
-                columns.len() - 1
+                names.push(&column.name);
+                statements.push(Statements::default());
+                names.len() - 1
             });
-            let before = text_before.entry(index).or_default();
-            let unified = &mut columns[index];
-            match meet(&unified.content, before, &column.content) {
-                Some(content) => unified.content = content,
-                None => disagreements.push(Disagreement {
-                    column: column.name.clone(),
-                    part: record.part,
-                    expected: describe(&unified.content),
-                    found: describe_part(&column.content),
-                }),
-            }
-            if let ColumnType::Text(evidence) = &column.content {
-                before.merge(evidence);
+            match &column.content {
+                ColumnType::Text(evidence) => statements[index].text.push((record.part, evidence)),
+                ColumnType::Typed { r#type, .. } => {
+                    statements[index].typed.push((record.part, r#type));
+                }
+                ColumnType::Void => {}
             }
         }
+    }
+    let mut columns = Vec::with_capacity(names.len());
+    let mut disagreements = Vec::new();
+    for (name, statements) in names.into_iter().zip(&statements) {
+        columns.push(UnifiedColumn {
+            name: name.to_owned(),
+            content: statements.meet(name, &mut disagreements),
+        });
     }
     if disagreements.is_empty() {
         Ok(columns)
@@ -142,33 +146,44 @@ pub fn unify<'a>(
     }
 }
 
-/// What a column is after one more part; `None` when the part does not fit. `text` is the evidence of
-/// the text parts so far.
-fn meet(so_far: &UnifiedType, text: &Evidence, incoming: &ColumnType) -> Option<UnifiedType> {
-    let typed_over_text = |r#type: &Type, evidence: &Evidence| {
-        (fit(evidence, r#type) != Fit::No).then(|| UnifiedType::Typed(r#type.clone()))
-    };
-    match (so_far, incoming) {
-        (unchanged, ColumnType::Void) => Some(unchanged.clone()),
-        (UnifiedType::Open | UnifiedType::Text(_), ColumnType::Text(evidence)) => {
-            let mut merged = text.clone();
+impl Statements<'_> {
+    /// What the column is. Typed parts first, so that no order of parts matters.
+    fn meet(&self, name: &str, disagreements: &mut Vec<Disagreement>) -> UnifiedType {
+        let mut disagree = |part, expected: &UnifiedType, found| {
+            disagreements.push(Disagreement {
+                column: name.to_owned(),
+                part,
+                expected: describe(expected),
+                found,
+            });
+        };
+        let mut content = UnifiedType::Open;
+        for (part, r#type) in &self.typed {
+            let known = match &content {
+                UnifiedType::Typed(known) => types::common(known, r#type),
+                UnifiedType::Text(_) | UnifiedType::Open => Some((*r#type).clone()),
+            };
+            match known {
+                Some(known) => content = UnifiedType::Typed(known),
+                None => disagree(*part, &content, types::logical_name(r#type)),
+            }
+        }
+        if let UnifiedType::Typed(r#type) = &content {
+            for (part, evidence) in &self.text {
+                if fit(evidence, r#type) == Fit::No {
+                    let found = describe_part(&ColumnType::Text((*evidence).clone()));
+                    disagree(*part, &content, found);
+                }
+            }
+            return content;
+        }
+        let mut merged = Evidence::default();
+        for (_, evidence) in &self.text {
             merged.merge(evidence);
-            Some(match merged.text_type() {
-                Some(_) => UnifiedType::Text(merged),
-                None => UnifiedType::Open,
-            })
         }
-        (UnifiedType::Typed(r#type), ColumnType::Text(evidence)) => {
-            typed_over_text(r#type, evidence)
-        }
-        (UnifiedType::Open, ColumnType::Typed { r#type, .. }) => {
-            Some(UnifiedType::Typed(r#type.clone()))
-        }
-        (UnifiedType::Text(evidence), ColumnType::Typed { r#type, .. }) => {
-            typed_over_text(r#type, evidence)
-        }
-        (UnifiedType::Typed(known), ColumnType::Typed { r#type, .. }) => {
-            types::common(known, r#type).map(UnifiedType::Typed)
+        match merged.text_type() {
+            Some(_) => UnifiedType::Text(merged),
+            None => UnifiedType::Open,
         }
     }
 }
@@ -192,3 +207,6 @@ pub fn describe_part(content: &ColumnType) -> String {
     }
     .map_or_else(|| "NULL".to_owned(), |r#type| types::logical_name(&r#type))
 }
+
+#[cfg(test)]
+mod tests;

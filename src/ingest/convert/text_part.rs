@@ -11,6 +11,7 @@ use super::{Discovered, Source, file_fields, format_error, not_castable};
 use crate::domain::{ColumnRecord, ColumnType, DataFileRecord};
 use crate::error::Result;
 use crate::ingest::data_file::DataFileWriter;
+use crate::ingest::error::FormatError;
 use crate::ingest::raw::RawBatch;
 use crate::ingest::text::TextReader;
 use crate::ingest::{codec, encode};
@@ -42,9 +43,10 @@ pub(super) fn discover(
         observe(&mut evidence, &batch, rows);
         if !is_given_up {
             let state = type_state(&evidence);
-            let is_new_file = early.is_none() && rows == 0;
-            if is_new_file {
-                let fields = file_fields(&unified(reader.columns(), &evidence), table);
+            let fields = (early.is_none() && rows == 0)
+                .then(|| file_fields(&unified(reader.columns(), &evidence), table))
+                .filter(|fields| !fields.is_empty());
+            if let Some(fields) = fields {
                 early = Some((state, TextWriter::create(output, fields)?));
             } else if early.as_ref().is_none_or(|(known, _)| *known != state) {
                 early = None;
@@ -57,6 +59,11 @@ pub(super) fn discover(
         rows += batch.row_count as u64;
     }
     let columns = unified(reader.columns(), &evidence);
+    if columns.is_empty() && rows > 0 {
+        return Err(format_error(FormatError::malformed(
+            "the objects have no keys, so there is no column to keep their rows in",
+        )));
+    }
     let fields = file_fields(&columns, table);
     let file_bytes = match early {
         Some((_, writer)) => Some(writer.finish()?),
