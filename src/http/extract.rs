@@ -1,13 +1,15 @@
 //! Reads what requests bring: ids, parameters, JSON bodies. What does not have the documented form becomes a
 //! 422 that names the place, as a FastAPI service answers.
 
+use std::time::Duration;
+
 use actix_web::HttpRequest;
 use actix_web::web;
-use futures_util::StreamExt;
 use serde_json::{Map, Value, json};
 
 use crate::domain::{ConflictResolution, PartNumber, SessionId, Target};
 use crate::error::{Error, ErrorCode, Result};
+use crate::store::staging;
 
 /// Largest body of a control operation.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -107,16 +109,13 @@ pub fn header<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
 }
 
 /// A JSON object body; `None` when the body is empty or `null`.
-pub async fn json_object(mut body: web::Payload) -> Result<Option<Map<String, Value>>> {
+pub async fn json_object(
+    body: web::Payload,
+    idle_timeout: Duration,
+) -> Result<Option<Map<String, Value>>> {
+    let mut body = body;
     let mut bytes = Vec::new();
-    while let Some(chunk) = body.next().await {
-        let chunk = chunk.map_err(|error| {
-            Error::new(
-                ErrorCode::BodyIncomplete,
-                "The connection ended before the body was complete.",
-            )
-            .caused_by(error)
-        })?;
+    while let Some(chunk) = staging::next_chunk(&mut body, idle_timeout).await? {
         if bytes.len() + chunk.len() > BODY_BYTES_MAX {
             return Err(Error::new(
                 ErrorCode::RequestTooLarge,

@@ -307,7 +307,7 @@ pub struct InspectResponse {
 impl InspectResponse {
     /// The answer for a session.
     pub fn new(session: &Session) -> Self {
-        let parts = || session.parts.values();
+        let parts = || session.records();
         let is_bound = session.target.is_some();
         let mut issues: Vec<Issue> = parts()
             .flat_map(|record| part_issues(record, is_bound))
@@ -320,7 +320,7 @@ impl InspectResponse {
             Err(disagreements) => {
                 issues.extend(disagreements.into_iter().map(|one| Issue {
                     issue: format!(
-                        "column `{}` is {} here, and {} in the parts before",
+                        "column `{}` is {} here, and {} in the other parts",
                         one.column, one.found, one.expected
                     ),
                     part: one.part.0,
@@ -364,7 +364,7 @@ fn inspected_column(column: &UnifiedColumn, session: &Session) -> InspectedColum
         .map_or_else(|| "NULL".to_owned(), |own| types::logical_name(&own));
     let mut nullable = false;
     let mut differs_in = Vec::new();
-    for record in session.parts.values() {
+    for record in session.records() {
         let found = record.columns.iter().find(|one| one.name == column.name);
         nullable |= found.is_none_or(has_nulls) && record.rows > 0;
         if let Some(found) = found {
@@ -430,7 +430,7 @@ impl From<&CommitReceipt> for CommitResponse {
 /// Answer of Health.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct HealthResponse {
-    /// `ok`, or `failing` when the disk refused writes.
+    /// `ok`.
     pub status: &'static str,
     /// Whether uploads are taken.
     pub ready: bool,

@@ -32,7 +32,10 @@ pub async fn commit_session(
     api: web::Data<Api>,
 ) -> Result<HttpResponse> {
     let id = extract::session_id(&request)?;
-    let body = extract::json_object(body).await?.unwrap_or_default();
+    let idle_timeout = api.config.server.body_idle_timeout;
+    let body = extract::json_object(body, idle_timeout)
+        .await?
+        .unwrap_or_default();
     let target = extract::target(&body);
     let message = extract::snapshot_message(&body);
     let resolution = extract::conflict_resolution(&body);

@@ -2,9 +2,9 @@
 
 use actix_web::{HttpResponse, web};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::http::Api;
-use crate::http::views::HealthResponse;
+use crate::http::views::{HealthResponse, Refusal};
 use crate::store::keys;
 
 /// Says whether uploads are taken.
@@ -12,21 +12,23 @@ use crate::store::keys;
     get, path = "/health", tag = "service", operation_id = "health", summary = "Health",
     responses(
         (status = 200, description = "Uploads are taken", body = HealthResponse),
-        (status = 503, description = "The disk refused writes; a restart is needed", body = HealthResponse),
+        (status = 503, description = "The disk refused writes; a restart is needed", body = Refusal),
     )
 )]
-pub async fn health(api: web::Data<Api>) -> HttpResponse {
-    let ready = !api.surroundings.journal.is_failed();
-    let body = HealthResponse {
-        status: if ready { "ok" } else { "failing" },
-        ready,
-        version: env!("CARGO_PKG_VERSION"),
-    };
-    if ready {
-        HttpResponse::Ok().json(body)
-    } else {
-        HttpResponse::ServiceUnavailable().json(body)
+pub async fn health(api: web::Data<Api>) -> Result<HttpResponse> {
+    if api.surroundings.journal.is_failed() {
+        return Err(Error::new(
+            ErrorCode::StorageUnavailable,
+            "The disk refused a write, so no upload is taken; mend it and restart the server. What was acknowledged is safe.",
+        )
+        .with("status", "failing")
+        .with("ready", false));
     }
+    Ok(HttpResponse::Ok().json(HealthResponse {
+        status: "ok",
+        ready: true,
+        version: env!("CARGO_PKG_VERSION"),
+    }))
 }
 
 /// The metrics, in Prometheus' text format.

@@ -27,7 +27,7 @@ pub async fn start_session(
     body: web::Payload,
     api: web::Data<Api>,
 ) -> Result<HttpResponse> {
-    let target = match extract::json_object(body).await? {
+    let target = match extract::json_object(body, api.config.server.body_idle_timeout).await? {
         Some(object) => extract::target(&object)?,
         None => None,
     };
