@@ -25,6 +25,8 @@ pub struct Config {
     pub sessions: SessionsConfig,
     /// `[parts]`
     pub parts: PartsConfig,
+    /// `[cleaning]`
+    pub cleaning: CleaningConfig,
     /// `[logging]`
     pub logging: LoggingConfig,
 }
@@ -139,6 +141,31 @@ impl Default for PartsConfig {
     }
 }
 
+/// How what is no longer needed goes away.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CleaningConfig {
+    /// Time between two sweeps.
+    #[serde(with = "humantime_serde")]
+    pub interval: Duration,
+    /// How long a staged file must be unreferenced, and seen so by two sweeps, before it is removed.
+    #[serde(with = "humantime_serde")]
+    pub grace: Duration,
+    /// How long committed and expired sessions are remembered.
+    #[serde(with = "humantime_serde")]
+    pub retention: Duration,
+}
+
+impl Default for CleaningConfig {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(600),
+            grace: Duration::from_secs(3600),
+            retention: Duration::from_secs(7 * 24 * 3600),
+        }
+    }
+}
+
 /// What the log looks like.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -195,6 +222,9 @@ impl Config {
         check("sessions.ttl", self.sessions.ttl, |ttl| !ttl.is_zero())?;
         check("sessions.in_memory_max", self.sessions.in_memory_max, |n| {
             *n > 0
+        })?;
+        check("cleaning.interval", self.cleaning.interval, |interval| {
+            !interval.is_zero()
         })?;
         check("sessions.columns_max", self.sessions.columns_max, |n| {
             *n > 0

@@ -13,6 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix::Actor;
 use actix_web::dev::ServerHandle;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
@@ -21,6 +22,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use crate::actors::committer::Committers;
+use crate::actors::janitor::Janitor;
 use crate::actors::{ArbiterPool, RunningCommits, Sessions, Surroundings};
 use crate::clock::SharedClock;
 use crate::config::Config;
@@ -84,6 +86,8 @@ impl Server {
         let running = RunningCommits::default();
         let committers = Committers::new(surroundings.clone(), arbiters.clone(), running.clone());
         let sessions = Sessions::start(surroundings.clone(), committers, arbiters.clone());
+        let janitor = Janitor::new(surroundings.clone(), sessions.clone(), &config.cleaning);
+        Janitor::start_in_arbiter(&arbiters.pick(), |_| janitor);
         let shutdown_deadline = config.server.shutdown_deadline;
         let (address, handle, serving) = listen(api(config, sessions, surroundings))?;
         Ok(Self {

@@ -5,6 +5,7 @@
 //! * A **session** actor owns its session's part map and state. It is started on demand, loads itself from
 //!   the journal, and leaves memory when idle. Nothing is lost with it: every acknowledged change is recorded.
 //! * A **committer** actor serialises the commits of one target.
+//! * The **janitor** ends expired sessions and removes what nothing refers to.
 //!
 //! House rules:
 //!
@@ -17,6 +18,7 @@
 //! * Actors live on a small fixed pool of arbiters; a panic ends one actor's task, not its neighbours'.
 
 pub mod committer;
+pub mod janitor;
 pub mod session;
 pub mod supervisor;
 

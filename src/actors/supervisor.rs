@@ -167,6 +167,11 @@ impl Sessions {
         }
     }
 
+    /// Whether a session has an actor now.
+    pub fn is_in_memory(&self, id: &SessionId) -> bool {
+        self.live.get(id).is_some()
+    }
+
     /// Opens a session; durable when this returns.
     pub async fn open(&self, target: Option<Target>) -> Result<Box<Session>> {
         let answer = tokio::time::timeout(ANSWER_DEADLINE, self.supervisor.send(Open(target)));

@@ -2,6 +2,7 @@
 //!
 //! Nothing here does I/O; time and randomness come in as arguments.
 
+pub mod cleaning;
 pub mod ids;
 pub mod part;
 pub mod session;

@@ -3,15 +3,17 @@
 //!
 //! ```text
 //! Open ──begin_commit──> Committing ──commit_succeeded──> Committed (final)
-//!   ^                        │
-//!   └─────commit_failed──────┘
+//!  │ ^                       │
+//!  │ └─────commit_failed─────┘
+//!  └──sweep, past its time──> Expired (final)
 //! ```
 //!
 //! * **Open**: parts come, are replaced and go. Leaves by `begin_commit`. Past `expires_at` every
-//!   operation answers 410; the state itself does not change.
+//!   operation answers 410, whether or not the sweep has been there yet.
 //! * **Committing**: parts are frozen. Known to memory only: on disk a session is open until the one
 //!   transaction that moves the table's pointer also records it as committed, so a crash in between
 //!   finds it open with nothing visible.
+//! * **Expired**: its parts are gone.
 //! * **Committed**: the receipt is the answer to every repeat.
 //!
 //! Invariants: S1 only the arrows above; S2 the receipt never changes; P2 of two uploads of one part
@@ -96,6 +98,8 @@ pub enum SessionState {
         /// What it was asked.
         request: CommitRequest,
     },
+    /// Its time is over and its parts are gone; final.
+    Expired,
     /// Done; final.
     Committed {
         /// What was asked.
@@ -170,26 +174,31 @@ impl Session {
 
     /// Whether the session's time is over. A committed session stays readable.
     pub fn is_expired(&self, now: DateTime<Utc>) -> bool {
-        matches!(self.state, SessionState::Open) && now >= self.expires_at
+        match self.state {
+            SessionState::Open => now >= self.expires_at,
+            SessionState::Expired => true,
+            SessionState::Committing { .. } | SessionState::Committed { .. } => false,
+        }
     }
 
     /// Refuses when the session's time is over.
     pub fn check_not_expired(&self, now: DateTime<Utc>) -> Result<()> {
         if self.is_expired(now) {
-            return Err(
-                Error::new(ErrorCode::SessionExpired, "session expired").with(
-                    "expires_at",
-                    self.expires_at.to_rfc3339_opts(SecondsFormat::Secs, true),
-                ),
-            );
+            return Err(self.expired());
         }
         Ok(())
+    }
+
+    fn expired(&self) -> Error {
+        let expires_at = self.expires_at.to_rfc3339_opts(SecondsFormat::Secs, true);
+        Error::new(ErrorCode::SessionExpired, "session expired").with("expires_at", expires_at)
     }
 
     /// Refuses unless parts may change now.
     pub fn check_parts_may_change(&self, now: DateTime<Utc>) -> Result<()> {
         self.check_not_expired(now)?;
         match &self.state {
+            SessionState::Expired => Err(self.expired()),
             SessionState::Open => Ok(()),
             SessionState::Committing { .. } => Err(Error::new(
                 ErrorCode::SessionCommitting,
@@ -274,6 +283,7 @@ impl Session {
     ) -> Result<CommitStart> {
         self.check_not_expired(now)?;
         match &self.state {
+            SessionState::Expired => Err(self.expired()),
             SessionState::Open => {
                 self.state = SessionState::Committing {
                     request: request.clone(),

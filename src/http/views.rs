@@ -330,7 +330,7 @@ impl InspectResponse {
             }
         };
         let (state, commit) = match &session.state {
-            SessionState::Open => ("open", None),
+            SessionState::Open | SessionState::Expired => ("open", None),
             SessionState::Committing { .. } => ("committing", None),
             SessionState::Committed { receipt, .. } => ("committed", Some(receipt.into())),
         };

@@ -18,12 +18,21 @@ pub const MARKER: &[u8] = b"m";
 pub const PENDING_HINTS: &[u8] = b"h/";
 /// Number of open sessions.
 pub const OPEN_SESSIONS: &[u8] = b"n/open";
+/// Number of sessions that the sweep has ended.
+pub const EXPIRED_SESSIONS: &[u8] = b"n/expired";
+/// Every session's own record.
+pub const SESSIONS: &[u8] = b"s/";
 /// Number of committed sessions.
 pub const COMMITTED_SESSIONS: &[u8] = b"n/committed";
 
 /// A session's record.
 pub fn session(id: &SessionId) -> Vec<u8> {
     format!("s/{id}").into_bytes()
+}
+
+/// The id in the key of a session's own record.
+pub fn session_id(key: &[u8]) -> Option<SessionId> {
+    SessionId::parse(std::str::from_utf8(key.strip_prefix(SESSIONS)?).ok()?)
 }
 
 /// The prefix of all part records of a session.

@@ -32,6 +32,9 @@ struct SessionRecord {
     expires_at: DateTime<Utc>,
     target: Option<Target>,
     committed: Option<CommittedRecord>,
+    /// Whether the sweep has ended it.
+    #[serde(default)]
+    is_expired: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -80,7 +83,7 @@ fn decode<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T> {
 /// open: only the transaction that publishes its snapshot stores it committed.
 pub fn session_value(session: &Session) -> Result<Vec<u8>> {
     let committed = match &session.state {
-        SessionState::Open | SessionState::Committing { .. } => None,
+        SessionState::Open | SessionState::Expired | SessionState::Committing { .. } => None,
         SessionState::Committed { request, receipt } => Some(CommittedRecord {
             request: request.clone(),
             receipt: receipt.clone(),
@@ -91,6 +94,7 @@ pub fn session_value(session: &Session) -> Result<Vec<u8>> {
         expires_at: session.expires_at,
         target: session.target.clone(),
         committed,
+        is_expired: session.state == SessionState::Expired,
     })
 }
 
@@ -137,13 +141,76 @@ fn put_part(session: &Session, part: PartNumber, stored: StoredPart) -> Result<W
         })
         .collect();
     Ok(Write {
-        expectations: vec![Expectation {
-            key: keys::session(&session.id),
-            value: Some(session_value(session)?),
-        }],
+        expectations: vec![expected(session)?],
         puts,
         ..Write::default()
     })
+}
+
+/// The session in its own record's bytes, without its parts.
+pub fn session_in(id: &SessionId, session_value: &[u8]) -> Result<Session> {
+    let record: SessionRecord = decode(&format!("session {id}"), session_value)?;
+    let mut session = Session::open(
+        id.clone(),
+        record.target,
+        record.created_at,
+        record.expires_at,
+    );
+    if let Some(committed) = record.committed {
+        session.commit_succeeded(committed.request, committed.receipt);
+    } else if record.is_expired {
+        session.state = SessionState::Expired;
+    }
+    Ok(session)
+}
+
+/// The write that ends a session whose time is over: its parts are forgotten, the session is not. Blocks.
+pub fn expire_session(journal: &Journal, session: &Session) -> Result<Write> {
+    let key = keys::session(&session.id);
+    let mut expired = session.clone();
+    expired.state = SessionState::Expired;
+    Ok(Write {
+        expectations: vec![expected(session)?],
+        puts: vec![(key, session_value(&expired)?)],
+        removes: part_keys(journal, &session.id)?,
+        counts: vec![(keys::OPEN_SESSIONS, -1), (keys::EXPIRED_SESSIONS, 1)],
+    })
+}
+
+/// The write that forgets a session that has ended. Blocks.
+pub fn forget_session(journal: &Journal, session: &Session) -> Result<Write> {
+    let state = match session.state {
+        SessionState::Committed { .. } => keys::COMMITTED_SESSIONS,
+        SessionState::Expired => keys::EXPIRED_SESSIONS,
+        SessionState::Open | SessionState::Committing { .. } => {
+            return Err(Error::internal(
+                "a session that goes on cannot be forgotten",
+            ));
+        }
+    };
+    let mut removes = part_keys(journal, &session.id)?;
+    removes.push(keys::session(&session.id));
+    Ok(Write {
+        expectations: vec![expected(session)?],
+        removes,
+        counts: vec![(state, -1)],
+        ..Write::default()
+    })
+}
+
+/// That the session's own record is as it is known here.
+fn expected(session: &Session) -> Result<Expectation> {
+    Ok(Expectation {
+        key: keys::session(&session.id),
+        value: Some(session_value(session)?),
+    })
+}
+
+fn part_keys(journal: &Journal, id: &SessionId) -> Result<Vec<Vec<u8>>> {
+    journal
+        .scan(&keys::session_parts(id))?
+        .map(|entry| entry.map(|(key, _)| key))
+        .collect()
 }
 
 /// A part's record while its chunks are read.
@@ -159,16 +226,7 @@ pub fn load_session(journal: &Journal, id: &SessionId) -> Result<Option<Session>
     let Some(bytes) = journal.get(&keys::session(id))? else {
         return Ok(None);
     };
-    let record: SessionRecord = decode(&format!("session {id}"), &bytes)?;
-    let mut session = Session::open(
-        id.clone(),
-        record.target,
-        record.created_at,
-        record.expires_at,
-    );
-    if let Some(committed) = record.committed {
-        session.commit_succeeded(committed.request, committed.receipt);
-    }
+    let mut session = session_in(id, &bytes)?;
     let prefix = keys::session_parts(id);
     let mut assembly: Option<Assembly> = None;
     for entry in journal.scan(&prefix)? {

@@ -30,6 +30,8 @@ pub struct Metrics {
     pub session_actors: IntGauge,
     /// Commits, by conflict resolution and outcome (`committed` or an error code).
     pub commits: IntCounterVec,
+    /// Staged files that a sweep removed.
+    pub swept_files: IntCounter,
     /// Time that a commit took, from its turn at the table.
     pub commit_seconds: Histogram,
     /// Journal writes that shared one sync.
@@ -60,6 +62,7 @@ impl Metrics {
             "Bytes of part bodies, as sent.",
         );
         let sessions = Opts::new("calve_sessions", "Sessions in the journal.");
+        let swept = ("calve_swept_files_total", "Staged files removed by sweeps.");
         let actors = ("calve_session_actors", "Session actors in memory.");
         let metrics = Self {
             requests: counters(
@@ -73,6 +76,7 @@ impl Metrics {
             sessions: register(&registry, IntGaugeVec::new(sessions, &["state"])),
             session_actors: register(&registry, IntGauge::new(actors.0, actors.1)),
             commits: counters("calve_commits_total", "Commits.", &["mode", "outcome"]),
+            swept_files: register(&registry, IntCounter::new(swept.0, swept.1)),
             commit_seconds: histogram(
                 "calve_commit_duration_seconds",
                 "Time that a commit took, from its turn at the table.",

@@ -75,6 +75,12 @@ fn transition_table() {
         time(100),
         Err(ErrorCode::SessionExpired),
     );
+    check(
+        SessionState::Expired,
+        &same,
+        time(1),
+        Err(ErrorCode::SessionExpired),
+    );
     check(committing.clone(), &same, time(1), Ok(CommitStart::Join));
     check(committing.clone(), &same, time(999), Ok(CommitStart::Join));
     check(

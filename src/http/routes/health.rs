@@ -39,6 +39,7 @@ pub async fn metrics(api: web::Data<Api>) -> Result<HttpResponse> {
         for (state, key) in [
             ("open", keys::OPEN_SESSIONS),
             ("committed", keys::COMMITTED_SESSIONS),
+            ("expired", keys::EXPIRED_SESSIONS),
         ] {
             let count = i64::try_from(surroundings.journal.count(key)?).unwrap_or(i64::MAX);
             metrics.sessions.with_label_values(&[state]).set(count);

@@ -1,0 +1,308 @@
+//! Ends expired sessions, forgets ended ones, and removes staged files that nothing refers to.
+//!
+//! A sweep runs soon after the start and then every `cleaning.interval`, on a blocking thread, one at a time.
+//!
+//! **Which.** Only sessions that are not in memory are ended: in memory a commit may be running that began in time.
+//! One that is not can only come back to find its time over, so nothing begins meanwhile.
+//!
+//! **Order.** The journal first, the files after: a session is ended in the journal (expecting its record as it was
+//! read, so that a renewal in between wins) before its files go. A crash in between leaves files without a
+//! reference, which later sweeps find.
+//!
+//! **What is never removed**: what a record refers to; what was written within `cleaning.grace`; what only one sweep
+//! has seen; anything outside the staging folder. A folder or record that cannot be read is left alone.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::runtime::Handle;
+
+use super::{Sessions, Surroundings};
+use crate::config::CleaningConfig;
+use crate::domain::cleaning::{Sightings, Verdict, verdict};
+use crate::domain::{Session, SessionId, SessionState};
+use crate::error::Result;
+use crate::store::journal::{Write, WriteError};
+use crate::store::{durable, keys, records};
+
+/// Sessions ended or forgotten in one sweep; the rest waits for the next.
+const SESSIONS_PER_SWEEP_MAX: usize = 10_000;
+
+/// What a sweep did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SweepReport {
+    /// Sessions ended because their time was over.
+    pub expired_sessions: usize,
+    /// Sessions forgotten.
+    pub forgotten_sessions: usize,
+    /// Staged files removed.
+    pub removed_files: usize,
+}
+
+/// Whether a session has an actor.
+pub type InMemory = Box<dyn Fn(&SessionId) -> bool + Send>;
+
+/// Sweeps, and remembers what it has seen.
+pub struct Sweeper {
+    surroundings: Arc<Surroundings>,
+    is_in_memory: InMemory,
+    grace: TimeDelta,
+    retention: TimeDelta,
+    sightings: Sightings<PathBuf>,
+}
+
+impl Sweeper {
+    /// A sweeper that has seen nothing yet.
+    pub fn new(
+        surroundings: Arc<Surroundings>,
+        is_in_memory: InMemory,
+        config: &CleaningConfig,
+    ) -> Self {
+        let delta = |duration| TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX);
+        Self {
+            surroundings,
+            is_in_memory,
+            grace: delta(config.grace),
+            retention: delta(config.retention),
+            sightings: Sightings::default(),
+        }
+    }
+
+    /// One sweep. Blocks; must run on a thread of a tokio runtime's blocking pool.
+    pub fn sweep(&mut self) -> Result<SweepReport> {
+        let now = self.surroundings.clock.now();
+        let mut report = SweepReport::default();
+        for session in self.ended_sessions(now)? {
+            let journal = &self.surroundings.journal;
+            match verdict(&session, now, self.retention) {
+                Verdict::Keep => {}
+                Verdict::Expire => {
+                    if self.record(records::expire_session(journal, &session)?)? {
+                        report.expired_sessions += 1;
+                        report.removed_files += self.remove_folder(&session.id);
+                    }
+                }
+                Verdict::Forget => {
+                    if self.record(records::forget_session(journal, &session)?)? {
+                        report.forgotten_sessions += 1;
+                    }
+                }
+            }
+        }
+        let unreferenced = self.unreferenced_files(now)?;
+        for path in self.sightings.see(unreferenced, now, self.grace) {
+            tracing::info!(path = %path.display(), "removing a staged file that nothing refers to");
+            durable::remove_quietly(&path);
+            report.removed_files += 1;
+        }
+        self.remove_empty_folders();
+        let removed = report.removed_files as u64;
+        self.surroundings.metrics.swept_files.inc_by(removed);
+        Ok(report)
+    }
+
+    /// Sessions that are to be ended or forgotten.
+    fn ended_sessions(&self, now: DateTime<Utc>) -> Result<Vec<Session>> {
+        let mut ended = Vec::new();
+        for entry in self.surroundings.journal.scan(keys::SESSIONS)? {
+            let (key, value) = entry?;
+            let Some(id) = keys::session_id(&key) else {
+                continue;
+            };
+            let session = records::session_in(&id, &value)?;
+            let is_due = verdict(&session, now, self.retention) != Verdict::Keep;
+            if is_due && !(self.is_in_memory)(&id) {
+                ended.push(session);
+            }
+            if ended.len() >= SESSIONS_PER_SWEEP_MAX {
+                break;
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Makes a write durable; `false` when the session has changed since it was read.
+    fn record(&self, write: Write) -> Result<bool> {
+        let written = self
+            .surroundings
+            .journal
+            .write(write)
+            .and_then(|queued| Handle::current().block_on(queued));
+        match written {
+            Ok(()) => Ok(true),
+            Err(WriteError::Unexpected { .. }) => Ok(false),
+            Err(error @ (WriteError::Busy | WriteError::Failed { .. })) => Err(error.into()),
+        }
+    }
+
+    /// Removes an ended session's staged files.
+    fn remove_folder(&self, id: &SessionId) -> usize {
+        let files = files_in(&self.surroundings.layout.session_folder(id));
+        for path in &files {
+            durable::remove_quietly(path);
+        }
+        files.len()
+    }
+
+    /// Staged files that no record refers to and that were not written lately.
+    fn unreferenced_files(&self, now: DateTime<Utc>) -> Result<Vec<PathBuf>> {
+        let layout = &self.surroundings.layout;
+        let mut unreferenced = Vec::new();
+        for folder in folders_in(&layout.staging_folder()) {
+            let mut files = files_in(&folder);
+            files.retain(|path| is_older_than(path, now, self.grace));
+            if files.is_empty() {
+                continue;
+            }
+            let name = folder.file_name().and_then(|name| name.to_str());
+            let referenced = match name.and_then(SessionId::parse) {
+                Some(id) => self.referenced_files(&id)?,
+                None => HashSet::new(),
+            };
+            files.retain(|path| !referenced.contains(path));
+            unreferenced.extend(files);
+        }
+        Ok(unreferenced)
+    }
+
+    fn referenced_files(&self, id: &SessionId) -> Result<HashSet<PathBuf>> {
+        let layout = &self.surroundings.layout;
+        match records::load_session(&self.surroundings.journal, id)? {
+            Some(session) if session.state == SessionState::Open => Ok(session
+                .records()
+                .flat_map(|record| {
+                    [
+                        layout.part_file(id, record),
+                        layout.part_data_file(id, record),
+                    ]
+                })
+                .collect()),
+            Some(_) | None => Ok(HashSet::new()),
+        }
+    }
+
+    /// Whether a session takes parts, as far as can be told.
+    fn may_be_open(&self, id: &SessionId) -> bool {
+        match self.surroundings.journal.get(&keys::session(id)) {
+            Ok(None) => false,
+            Ok(Some(value)) => records::session_in(id, &value)
+                .map_or(true, |session| session.state == SessionState::Open),
+            Err(_) => true,
+        }
+    }
+
+    /// Folders of sessions that have ended, when they are empty.
+    fn remove_empty_folders(&self) {
+        for folder in folders_in(&self.surroundings.layout.staging_folder()) {
+            let name = folder.file_name().and_then(|name| name.to_str());
+            let is_open = name
+                .and_then(SessionId::parse)
+                .is_some_and(|id| self.may_be_open(&id));
+            if !is_open {
+                // Fails when it is not empty, which is the point.
+                let _ = std::fs::remove_dir(&folder);
+            }
+        }
+    }
+}
+
+fn folders_in(folder: &Path) -> Vec<PathBuf> {
+    entries(folder, |kind| kind.is_dir())
+}
+
+fn files_in(folder: &Path) -> Vec<PathBuf> {
+    entries(folder, |kind| kind.is_file())
+}
+
+/// What is in a folder; nothing when it cannot be read, so that nothing is removed either.
+fn entries(folder: &Path, wanted: impl Fn(&std::fs::FileType) -> bool) -> Vec<PathBuf> {
+    let Ok(listing) = std::fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    listing
+        .filter_map(std::result::Result::ok)
+        .filter(|entry| entry.file_type().is_ok_and(|kind| wanted(&kind)))
+        .map(|entry| entry.path())
+        .collect()
+}
+
+fn is_older_than(path: &Path, now: DateTime<Utc>, age: TimeDelta) -> bool {
+    let modified = std::fs::metadata(path).and_then(|metadata| metadata.modified());
+    modified.is_ok_and(|modified| now - DateTime::<Utc>::from(modified) >= age)
+}
+
+/// The actor that sweeps from time to time.
+pub struct Janitor {
+    interval: Duration,
+    /// Away while a sweep runs.
+    sweeper: Option<Sweeper>,
+}
+
+impl Janitor {
+    /// A janitor; started, it sweeps at once and then after every interval.
+    pub fn new(
+        surroundings: Arc<Surroundings>,
+        sessions: Sessions,
+        config: &CleaningConfig,
+    ) -> Self {
+        let is_in_memory = Box::new(move |id: &SessionId| sessions.is_in_memory(id));
+        Self {
+            interval: config.interval,
+            sweeper: Some(Sweeper::new(surroundings, is_in_memory, config)),
+        }
+    }
+
+    /// Starts a sweep, unless one is running.
+    fn sweep(&mut self, context: &mut Context<Self>) {
+        let Some(mut sweeper) = self.sweeper.take() else {
+            return;
+        };
+        let sweeping = tokio::task::spawn_blocking(move || {
+            let outcome = sweeper.sweep();
+            (sweeper, outcome)
+        });
+        context.spawn(sweeping.into_actor(self).map(|swept, actor, context| {
+            match swept {
+                Ok((sweeper, outcome)) => {
+                    actor.sweeper = Some(sweeper);
+                    log(outcome);
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the sweep panicked; nothing is cleaned until a restart");
+                    context.stop();
+                }
+            }
+        }));
+    }
+}
+
+fn log(outcome: Result<SweepReport>) {
+    match outcome {
+        Ok(report) if report == SweepReport::default() => tracing::debug!("nothing to sweep"),
+        Ok(report) => tracing::info!(
+            expired_sessions = report.expired_sessions,
+            forgotten_sessions = report.forgotten_sessions,
+            removed_files = report.removed_files,
+            "swept"
+        ),
+        Err(error) => {
+            tracing::warn!(%error, "the sweep was not finished; the next one tries again")
+        }
+    }
+}
+
+impl Actor for Janitor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        self.sweep(context);
+        context.run_interval(self.interval, Self::sweep);
+    }
+}
+
+#[cfg(test)]
+mod tests;

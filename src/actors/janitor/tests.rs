@@ -1,0 +1,257 @@
+//! Sweeps over a real journal and staging folder, with a clock that is set by hand.
+
+use std::fs::File;
+use std::sync::Mutex;
+use std::time::SystemTime;
+
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use super::*;
+use crate::clock::Clock;
+use crate::config::{PartsConfig, SessionsConfig};
+use crate::domain::part::Coding;
+use crate::domain::{
+    CommitReceipt, CommitRequest, ConflictResolution, PartKind, PartNumber, PartRecord, Target,
+};
+use crate::error::ErrorCode;
+use crate::ingest::Limits;
+use crate::store::journal::Journal;
+use crate::store::layout::Layout;
+use crate::table::commit::CommitContext;
+use crate::table::{JournalCatalog, LocalStorage};
+use crate::telemetry::Metrics;
+
+const HOUR: TimeDelta = TimeDelta::hours(1);
+
+#[derive(Debug)]
+struct ManualClock(Mutex<DateTime<Utc>>);
+
+impl Clock for ManualClock {
+    fn now(&self) -> DateTime<Utc> {
+        *self.0.lock().unwrap()
+    }
+
+    fn random_id(&self) -> Uuid {
+        Uuid::from_u128(7)
+    }
+}
+
+struct World {
+    surroundings: Arc<Surroundings>,
+    clock: Arc<ManualClock>,
+    config: CleaningConfig,
+    _folder: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = Layout::new(folder.path().to_path_buf());
+        // Ahead of the files' times, which are the machine's.
+        let ahead = Duration::from_secs(1);
+        let clock = Arc::new(ManualClock(Mutex::new((SystemTime::now() + ahead).into())));
+        let metrics = Arc::new(Metrics::new());
+        let (journal, _) = Journal::open(&layout, Uuid::from_u128(7), metrics.clone()).unwrap();
+        let storage = Arc::new(LocalStorage::new(layout.clone()));
+        let commits = CommitContext {
+            catalog: Arc::new(JournalCatalog::new(journal.clone(), storage.clone())),
+            storage,
+            layout: layout.clone(),
+            clock: clock.clone(),
+            conversions: Arc::new(Semaphore::new(1)),
+            limits: Limits::from(&PartsConfig::default()),
+        };
+        let surroundings = Arc::new(Surroundings {
+            journal,
+            layout,
+            clock: clock.clone(),
+            sessions: SessionsConfig::default(),
+            metrics,
+            commits,
+        });
+        Self {
+            surroundings,
+            clock,
+            config: CleaningConfig {
+                interval: Duration::from_secs(1),
+                grace: Duration::from_secs(3600),
+                retention: Duration::from_secs(48 * 3600),
+            },
+            _folder: folder,
+        }
+    }
+
+    fn pass(&self, time: TimeDelta) {
+        *self.clock.0.lock().unwrap() += time;
+    }
+
+    /// A session with one staged part, which ends in an hour; and the part's two files.
+    async fn session(&self, number: u128) -> (Session, [PathBuf; 2]) {
+        let now = self.clock.now();
+        let id = SessionId::new(now, Uuid::from_u128(number));
+        let mut session = Session::open(id.clone(), None, now, now + HOUR);
+        self.write(records::open_session(&session).unwrap()).await;
+        let record = PartRecord {
+            part: PartNumber(0),
+            generation: 1,
+            kind: PartKind::Csv,
+            coding: Coding::Identity,
+            file_name: None,
+            wire_bytes: 1,
+            decoded_bytes: 1,
+            rows: 1,
+            sha256: String::new(),
+            uploaded_at: now,
+            columns: Vec::new(),
+            issues: Vec::new(),
+            data_file: None,
+        };
+        self.write(records::stage_part(&session, &record).unwrap())
+            .await;
+        let layout = &self.surroundings.layout;
+        let files = [
+            layout.part_file(&id, &record),
+            layout.part_data_file(&id, &record),
+        ];
+        std::fs::create_dir_all(layout.session_folder(&id)).unwrap();
+        for path in &files {
+            File::create(path).unwrap();
+        }
+        session.put_part(record);
+        (session, files)
+    }
+
+    async fn write(&self, write: Write) {
+        let journal = &self.surroundings.journal;
+        journal.write(write).unwrap().await.unwrap();
+    }
+
+    fn sweeper(&self, in_memory: Option<SessionId>) -> Sweeper {
+        let is_in_memory = Box::new(move |id: &SessionId| Some(id) == in_memory.as_ref());
+        Sweeper::new(self.surroundings.clone(), is_in_memory, &self.config)
+    }
+
+    fn load(&self, session: &Session) -> Option<Session> {
+        records::load_session(&self.surroundings.journal, &session.id).unwrap()
+    }
+}
+
+/// Sweeps block, as they do in the server, on a blocking thread.
+async fn sweep(sweeper: Sweeper) -> (Sweeper, SweepReport) {
+    tokio::task::spawn_blocking(move || {
+        let mut sweeper = sweeper;
+        let report = sweeper.sweep().unwrap();
+        (sweeper, report)
+    })
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn an_expired_session_loses_its_parts_and_is_forgotten_later() {
+    let world = World::new();
+    let (session, files) = world.session(1).await;
+    let (sweeper, report) = sweep(world.sweeper(None)).await;
+    assert_eq!(report, SweepReport::default());
+    assert!(files.iter().all(|path| path.exists()));
+    world.pass(HOUR);
+    let (sweeper, report) = sweep(sweeper).await;
+    assert_eq!((report.expired_sessions, report.removed_files), (1, 2));
+    assert!(!files[0].parent().unwrap().exists());
+    let ended = world.load(&session).unwrap();
+    assert!(ended.parts.is_empty());
+    let refused = ended
+        .check_parts_may_change(session.created_at)
+        .unwrap_err();
+    assert_eq!(refused.code, ErrorCode::SessionExpired);
+    world.pass(HOUR * 48);
+    let (_, report) = sweep(sweeper).await;
+    assert_eq!(report.forgotten_sessions, 1);
+    assert_eq!(world.load(&session), None);
+    assert_eq!(world.surroundings.journal.scan(b"p/").unwrap().count(), 0);
+    let journal = &world.surroundings.journal;
+    assert_eq!(journal.count(keys::OPEN_SESSIONS).unwrap(), 0);
+    assert_eq!(journal.count(keys::EXPIRED_SESSIONS).unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_session_in_memory_is_left_alone() {
+    let world = World::new();
+    let (session, files) = world.session(1).await;
+    world.pass(HOUR * 2);
+    let (_, report) = sweep(world.sweeper(Some(session.id.clone()))).await;
+    assert_eq!(report, SweepReport::default());
+    assert!(files.iter().all(|path| path.exists()));
+    assert_eq!(world.load(&session), Some(session));
+}
+
+#[tokio::test]
+async fn only_old_files_without_a_record_go_and_only_on_the_second_sighting() {
+    let world = World::new();
+    let (session, files) = world.session(1).await;
+    let folder = files[0].parent().unwrap();
+    let stray = folder.join("00000-0.raw.tmp");
+    let nobodys = folder.with_file_name("no-session");
+    std::fs::create_dir_all(&nobodys).unwrap();
+    for path in [&stray, &nobodys.join("x")] {
+        File::create(path).unwrap();
+    }
+    // Not to expire in this test.
+    let mut longer = session.clone();
+    longer.expires_at += HOUR * 100;
+    let renewal = Write {
+        puts: vec![(
+            keys::session(&session.id),
+            records::session_value(&longer).unwrap(),
+        )],
+        ..Write::default()
+    };
+    world.write(renewal).await;
+    let mut sweeper = world.sweeper(None);
+    for expected in [0, 0, 0, 0, 2] {
+        let (next, report) = sweep(sweeper).await;
+        sweeper = next;
+        assert_eq!(report.removed_files, expected);
+        world.pass(HOUR / 2);
+    }
+    assert!(!stray.exists() && !nobodys.exists());
+    assert!(files.iter().all(|path| path.exists()));
+}
+
+#[tokio::test]
+async fn what_a_crash_left_of_a_committed_session_goes() {
+    let world = World::new();
+    let (session, files) = world.session(1).await;
+    let target = Target::new("a", "b", "c").unwrap();
+    let request = CommitRequest {
+        target: target.clone(),
+        snapshot_message: None,
+        conflict_resolution: ConflictResolution::Fail,
+    };
+    let receipt = CommitReceipt {
+        table: target,
+        snapshot_id: 1,
+        rows_written: 1,
+        files_created: 1,
+        committed_at: world.clock.now(),
+    };
+    let mut committed = session.clone();
+    committed.commit_succeeded(request, receipt);
+    let commit = Write {
+        puts: vec![(
+            keys::session(&session.id),
+            records::session_value(&committed).unwrap(),
+        )],
+        ..Write::default()
+    };
+    world.write(commit).await;
+    world.pass(HOUR);
+    let (sweeper, report) = sweep(world.sweeper(None)).await;
+    assert_eq!(report, SweepReport::default());
+    world.pass(HOUR);
+    let (_, report) = sweep(sweeper).await;
+    assert_eq!(report.removed_files, 2);
+    assert!(!files[0].parent().unwrap().exists());
+    assert_eq!(world.load(&session), Some(committed), "its answer stays");
+}
