@@ -66,6 +66,8 @@ pub struct StorageConfig {
     pub data_dir: PathBuf,
     /// Concurrent fsyncs.
     pub concurrent_syncs: usize,
+    /// Free space that uploads leave for commits, deletions and records.
+    pub reserve: ByteSize,
 }
 
 impl Default for StorageConfig {
@@ -73,6 +75,7 @@ impl Default for StorageConfig {
         Self {
             data_dir: PathBuf::from("data"),
             concurrent_syncs: 8,
+            reserve: ByteSize::mib(128),
         }
     }
 }

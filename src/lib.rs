@@ -39,6 +39,7 @@
 //! | C1 | a session is in at most one snapshot | [`table::catalog`] |
 //! | C2 | rows in the snapshot = rows read from the parts | [`mod@ingest::convert`], [`table::commit`] |
 //! | C3 | the snapshots of a table form one chain | [`table::catalog`], [`actors`] (committer) |
+//! | G1 | nothing that a record refers to is removed; what nothing refers to goes | [`actors::janitor`], [`domain::cleaning`] |
 //! | V1 | a value is stored as what it says, or refused by row, column and value | [`schema::evidence`], [`ingest::encode`] |
 //!
 //! # Walkthrough: a part

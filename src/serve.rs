@@ -165,6 +165,7 @@ fn api(config: Config, sessions: Sessions, surroundings: Arc<Surroundings>) -> A
             surroundings: surroundings.clone(),
             config: config.parts.clone(),
             body_idle_timeout: config.server.body_idle_timeout,
+            reserve_bytes: config.storage.reserve.as_u64(),
             syncs: Arc::new(Semaphore::new(config.storage.concurrent_syncs)),
         },
         surroundings,

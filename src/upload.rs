@@ -1,6 +1,6 @@
 //! One part, from the socket to the acknowledgement.
 //!
-//! 1. Refuse what can be refused before a byte is read: size, session, state.
+//! 1. Refuse what can be refused before a byte is read: size, session, state, space.
 //! 2. Receive the body into the staging folder, hashing.
 //! 3. Decode it, find its format, read all of it and write its data file, in one of the bounded turns.
 //! 4. Sync both files, give them their final names, sync the folder.
@@ -30,6 +30,7 @@ use crate::ingest::digest::ExpectedDigests;
 use crate::ingest::format::{self, Hints};
 use crate::ingest::{Limits, codec};
 use crate::schema::TableColumns;
+use crate::store::durable;
 use crate::store::staging::{self, Reception, StagedFiles};
 
 /// Longest wait for a turn at converting or syncing. The body is on disk by then, so waiting is cheap;
@@ -74,6 +75,8 @@ pub struct Uploads {
     pub config: PartsConfig,
     /// Longest silence in a body.
     pub body_idle_timeout: Duration,
+    /// Free space that uploads leave.
+    pub reserve_bytes: u64,
     /// One permit per sync that may run at once.
     pub syncs: Arc<Semaphore>,
 }
@@ -98,6 +101,7 @@ impl Uploads {
             .sessions
             .begin_part(&upload.session, upload.part)
             .await?;
+        self.check_space(upload.content_length.unwrap_or(0)).await?;
         let stem = self
             .surroundings
             .layout
@@ -143,6 +147,27 @@ impl Uploads {
             table: read.table,
             is_bound: lease.target.is_some(),
         })
+    }
+
+    /// Refuses a part that would bring the disk below the reserve: its bytes, and a data file that is
+    /// seldom larger.
+    async fn check_space(&self, content_length: u64) -> Result<()> {
+        let folder = self.surroundings.layout.root().to_path_buf();
+        let free_bytes = tokio::task::spawn_blocking(move || durable::free_bytes(&folder))
+            .await
+            .map_err(Error::internal)?
+            .map_err(|error| Error::storage("reading the free space", &error))?;
+        let needed_bytes = content_length.saturating_mul(2);
+        if free_bytes < needed_bytes.saturating_add(self.reserve_bytes) {
+            return Err(Error::new(
+                ErrorCode::NoSpace,
+                "The server's disk is nearly full, so no more parts are taken; nothing was stored. What is staged can still be committed or deleted. Try again when space was freed.",
+            )
+            .with("free_bytes", free_bytes)
+            .with("reserve_bytes", self.reserve_bytes)
+            .with("needed_bytes", needed_bytes));
+        }
+        Ok(())
     }
 
     /// Decodes and reads all of a part, and writes its data file.

@@ -127,6 +127,12 @@ pub fn sync_tree(folder: &Path) -> io::Result<()> {
     sync_folder(folder)
 }
 
+/// Bytes that may still be written below `folder`.
+pub fn free_bytes(folder: &Path) -> io::Result<u64> {
+    let stats = rustix::fs::statvfs(folder)?;
+    Ok(stats.f_bavail.saturating_mul(stats.f_frsize))
+}
+
 /// Removes a file that nothing refers to. That it may survive a crash is harmless, so it is not
 /// synced; that it cannot be removed is logged.
 pub fn remove_quietly(path: &Path) {

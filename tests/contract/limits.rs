@@ -154,3 +154,22 @@ fn body_that_ends_early_is_not_stored() {
     let inspected = api.inspect(&session).expect_json(200);
     assert_eq!(inspected["rows_estimate"], 1, "{inspected}");
 }
+
+#[test]
+fn a_nearly_full_disk_takes_no_parts_and_says_so() {
+    let server = TestServer::start_with(&[("CALVE_STORAGE__RESERVE", "1000 PiB")]);
+    let api = server.api();
+    let session = api.open_session();
+    let refusal = api
+        .put_part(&session, 0, b"a\n1\n", AS_CSV)
+        .expect_refusal(507, "no_space");
+    assert_eq!(refusal["needed_bytes"], 8, "{refusal}");
+    assert!(
+        refusal["free_bytes"].as_u64() < refusal["reserve_bytes"].as_u64(),
+        "{refusal}"
+    );
+    let staging = server.data_dir().join("staging");
+    let staged = crate::support::server::files_below(&staging);
+    assert!(staged.is_empty(), "nothing is stored: {staged:?}");
+    api.get("/health").expect(200);
+}
