@@ -4,11 +4,12 @@
 //! test fails, the end of the server's log is printed with it.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Lines};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
+use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -41,6 +42,14 @@ impl TestServer {
     /// Starts a server on an empty data folder with `CALVE_…` settings from the environment.
     #[track_caller]
     pub fn start_with(environment: &[(&str, &str)]) -> Self {
+        let mut server = Self::not_started(environment);
+        server.restart();
+        server
+    }
+
+    /// A server that has yet to be started for the first time.
+    #[track_caller]
+    pub fn not_started(environment: &[(&str, &str)]) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("calve-test-")
             .tempdir()
@@ -49,18 +58,43 @@ impl TestServer {
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
             .collect();
-        let mut server = Self {
+        Self {
             folder,
             environment,
             running: None,
-        };
-        server.restart();
-        server
+        }
+    }
+
+    /// Starts the server and kills it as soon as its data folder looks as `until` wants it. Says whether the
+    /// server had got so far as to listen.
+    #[track_caller]
+    pub fn kill_during_start(&mut self, until: impl Fn(&Path) -> bool) -> bool {
+        let mut child = self.spawn();
+        let data_dir = self.data_dir();
+        let started = Instant::now();
+        while !until(&data_dir) && started.elapsed() < PATIENCE {
+            thread::yield_now();
+        }
+        child.kill().expect("kill the server");
+        let output = child
+            .wait_with_output()
+            .expect("the killed server's output");
+        assert!(until(&data_dir), "the data folder never got there");
+        !output.stdout.is_empty()
     }
 
     /// Starts the server again on the same data; it must not be running.
     #[track_caller]
     pub fn restart(&mut self) {
+        let mut child = self.spawn();
+        let lines =
+            BufReader::new(child.stdout.take().expect("the server's standard output")).lines();
+        self.listen_to(child, lines);
+    }
+
+    /// Starts the binary.
+    #[track_caller]
+    fn spawn(&self) -> Child {
         assert!(self.running.is_none(), "the server is still running");
         let log = OpenOptions::new()
             .create(true)
@@ -71,7 +105,7 @@ impl TestServer {
         for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("CALVE_")) {
             command.env_remove(key);
         }
-        let mut child = command
+        command
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(self.data_dir())
             .envs(self.environment.iter().map(|(key, value)| (key, value)))
@@ -79,9 +113,12 @@ impl TestServer {
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
-            .expect("start the calve binary");
-        let lines =
-            BufReader::new(child.stdout.take().expect("the server's standard output")).lines();
+            .expect("start the calve binary")
+    }
+
+    /// Waits for the line that says where the server listens.
+    #[track_caller]
+    fn listen_to(&mut self, child: Child, lines: Lines<BufReader<ChildStdout>>) {
         // From here on `self` owns the process: a panic below ends it.
         self.running = Some(Running {
             child,
