@@ -72,4 +72,6 @@ pub mod serve;
 pub mod store;
 pub mod table;
 pub mod telemetry;
+#[cfg(test)]
+mod testing;
 pub mod upload;

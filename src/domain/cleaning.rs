@@ -68,42 +68,23 @@ impl<K: Eq + Hash + Clone> Sightings<K> {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
-    use crate::domain::{CommitReceipt, CommitRequest, ConflictResolution, SessionId, Target};
-
-    fn time(seconds: i64) -> DateTime<Utc> {
-        DateTime::from_timestamp(1_790_000_000 + seconds, 0).unwrap()
-    }
+    use crate::testing::{self, time};
 
     #[test]
     fn sessions_expire_at_their_time_and_are_forgotten_after_the_retention() {
         let retention = TimeDelta::seconds(50);
-        let id = SessionId::new(time(0), Uuid::from_u128(1));
-        let mut session = Session::open(id, None, time(0), time(100));
+        let mut session = testing::session(1, time(0), TimeDelta::seconds(100));
         assert_eq!(verdict(&session, time(99), retention), Verdict::Keep);
         assert_eq!(verdict(&session, time(100), retention), Verdict::Expire);
         session.state = SessionState::Expired;
         assert_eq!(verdict(&session, time(149), retention), Verdict::Keep);
         assert_eq!(verdict(&session, time(150), retention), Verdict::Forget);
-        let target = Target::new("a", "b", "c").unwrap();
-        let request = CommitRequest {
-            target: target.clone(),
-            snapshot_message: None,
-            conflict_resolution: ConflictResolution::Fail,
-        };
+        let (request, receipt) = testing::commit("t", time(10));
         session.state = SessionState::Committing {
             request: request.clone(),
         };
         assert_eq!(verdict(&session, time(999), retention), Verdict::Keep);
-        let receipt = CommitReceipt {
-            table: target,
-            snapshot_id: 1,
-            rows_written: 0,
-            files_created: 0,
-            committed_at: time(10),
-        };
         session.commit_succeeded(request, receipt);
         assert_eq!(verdict(&session, time(59), retention), Verdict::Keep);
         assert_eq!(verdict(&session, time(60), retention), Verdict::Forget);

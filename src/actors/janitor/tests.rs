@@ -10,10 +10,6 @@ use uuid::Uuid;
 use super::*;
 use crate::clock::Clock;
 use crate::config::{PartsConfig, SessionsConfig};
-use crate::domain::part::Coding;
-use crate::domain::{
-    CommitReceipt, CommitRequest, ConflictResolution, PartKind, PartNumber, PartRecord, Target,
-};
 use crate::error::ErrorCode;
 use crate::ingest::Limits;
 use crate::store::journal::Journal;
@@ -21,6 +17,7 @@ use crate::store::layout::Layout;
 use crate::table::commit::CommitContext;
 use crate::table::{JournalCatalog, LocalStorage};
 use crate::telemetry::Metrics;
+use crate::testing;
 
 const HOUR: TimeDelta = TimeDelta::hours(1);
 
@@ -89,24 +86,10 @@ impl World {
     /// A session with one staged part, which ends in an hour; and the part's two files.
     async fn session(&self, number: u128) -> (Session, [PathBuf; 2]) {
         let now = self.clock.now();
-        let id = SessionId::new(now, Uuid::from_u128(number));
-        let mut session = Session::open(id.clone(), None, now, now + HOUR);
+        let mut session = testing::session(number, now, HOUR);
+        let id = session.id.clone();
         self.write(records::open_session(&session).unwrap()).await;
-        let record = PartRecord {
-            part: PartNumber(0),
-            generation: 1,
-            kind: PartKind::Csv,
-            coding: Coding::Identity,
-            file_name: None,
-            wire_bytes: 1,
-            decoded_bytes: 1,
-            rows: 1,
-            sha256: String::new(),
-            uploaded_at: now,
-            columns: Vec::new(),
-            issues: Vec::new(),
-            data_file: None,
-        };
+        let record = testing::part(0);
         self.write(records::stage_part(&session, &record).unwrap())
             .await;
         let layout = &self.surroundings.layout;
@@ -223,19 +206,7 @@ async fn only_old_files_without_a_record_go_and_only_on_the_second_sighting() {
 async fn what_a_crash_left_of_a_committed_session_goes() {
     let world = World::new();
     let (session, files) = world.session(1).await;
-    let target = Target::new("a", "b", "c").unwrap();
-    let request = CommitRequest {
-        target: target.clone(),
-        snapshot_message: None,
-        conflict_resolution: ConflictResolution::Fail,
-    };
-    let receipt = CommitReceipt {
-        table: target,
-        snapshot_id: 1,
-        rows_written: 1,
-        files_created: 1,
-        committed_at: world.clock.now(),
-    };
+    let (request, receipt) = testing::commit("t", world.clock.now());
     let mut committed = session.clone();
     committed.commit_succeeded(request, receipt);
     let commit = Write {

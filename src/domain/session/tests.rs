@@ -1,38 +1,24 @@
 //! The whole transition table of a session, and the rules for parts and targets.
 
-use uuid::Uuid;
+use chrono::TimeDelta;
 
 use super::*;
-
-fn time(seconds: i64) -> DateTime<Utc> {
-    DateTime::from_timestamp(1_790_000_000 + seconds, 0).unwrap()
-}
+use crate::testing::{part as record, time};
 
 fn target(dataset: &str) -> Target {
-    Target::new("acme", "raw", dataset).unwrap()
+    request(dataset).target
 }
 
 fn session() -> Session {
-    let id = SessionId::new(time(0), Uuid::from_u128(1));
-    Session::open(id, None, time(0), time(100))
+    crate::testing::session(1, time(0), TimeDelta::seconds(100))
 }
 
 fn request(dataset: &str) -> CommitRequest {
-    CommitRequest {
-        target: target(dataset),
-        snapshot_message: None,
-        conflict_resolution: ConflictResolution::Append,
-    }
+    crate::testing::commit(dataset, time(1)).0
 }
 
 fn receipt(dataset: &str) -> CommitReceipt {
-    CommitReceipt {
-        table: target(dataset),
-        snapshot_id: 42,
-        rows_written: 1,
-        files_created: 1,
-        committed_at: time(1),
-    }
+    crate::testing::commit(dataset, time(1)).1
 }
 
 /// Every (state, event) pair and what it gives.
@@ -145,35 +131,17 @@ fn deleting_twice_is_fine_and_deleting_nothing_is_not() {
         session.check_delete(part, time(1)).unwrap_err().code,
         ErrorCode::PartNotFound
     );
-    session.put_part(record(part));
+    session.put_part(record(part.0));
     assert!(matches!(
         session.check_delete(part, time(1)),
         Ok(Deletion::Present)
     ));
     session.delete_part(part);
     assert_eq!(session.check_delete(part, time(1)), Ok(Deletion::Repeated));
-    session.put_part(record(part));
+    session.put_part(record(part.0));
     assert!(session.deleted.is_empty());
     assert_eq!(
         session.check_delete(part, time(100)).unwrap_err().code,
         ErrorCode::SessionExpired
     );
-}
-
-fn record(part: PartNumber) -> PartRecord {
-    PartRecord {
-        part,
-        generation: 1,
-        kind: crate::domain::PartKind::Csv,
-        coding: crate::domain::part::Coding::Identity,
-        file_name: None,
-        wire_bytes: 1,
-        decoded_bytes: 1,
-        rows: 0,
-        sha256: String::new(),
-        uploaded_at: time(1),
-        columns: Vec::new(),
-        issues: Vec::new(),
-        data_file: None,
-    }
 }

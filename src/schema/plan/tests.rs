@@ -3,7 +3,6 @@
 use iceberg::spec::PrimitiveType;
 
 use super::*;
-use crate::schema::evidence::{CellKind, Evidence};
 
 fn primitive(primitive: PrimitiveType) -> Type {
     Type::Primitive(primitive)
@@ -18,15 +17,7 @@ fn int() -> Type {
 }
 
 fn text(name: &str, values: &[&str]) -> UnifiedColumn {
-    let mut evidence = Evidence::default();
-    for value in values {
-        let kind = if value.is_empty() {
-            CellKind::Null
-        } else {
-            CellKind::Plain
-        };
-        evidence.observe(kind, value);
-    }
+    let evidence = crate::testing::evidence(values);
     UnifiedColumn {
         name: name.to_owned(),
         content: match evidence.text_type() {

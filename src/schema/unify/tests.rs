@@ -1,24 +1,13 @@
 //! Parts meet the same way in any order.
 
-use chrono::DateTime;
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::part::Coding;
-use crate::domain::{ColumnRecord, PartKind};
-use crate::schema::evidence::CellKind;
+use crate::domain::ColumnRecord;
+use crate::testing;
 
 fn text(values: &[&str]) -> ColumnType {
-    let mut evidence = Evidence::default();
-    for value in values {
-        let kind = if value.is_empty() {
-            CellKind::Null
-        } else {
-            CellKind::Plain
-        };
-        evidence.observe(kind, value);
-    }
-    ColumnType::Text(evidence)
+    ColumnType::Text(testing::evidence(values))
 }
 
 fn typed(primitive: PrimitiveType) -> ColumnType {
@@ -30,22 +19,11 @@ fn typed(primitive: PrimitiveType) -> ColumnType {
 
 fn part(number: u16, content: ColumnType) -> PartRecord {
     PartRecord {
-        part: PartNumber(number),
-        generation: 1,
-        kind: PartKind::Csv,
-        coding: Coding::Identity,
-        file_name: None,
-        wire_bytes: 0,
-        decoded_bytes: 0,
-        rows: 1,
-        sha256: String::new(),
-        uploaded_at: DateTime::UNIX_EPOCH,
         columns: vec![ColumnRecord {
             name: "a".to_owned(),
             content,
         }],
-        issues: Vec::new(),
-        data_file: None,
+        ..testing::part(number)
     }
 }
 

@@ -2,43 +2,28 @@
 
 use std::sync::Arc;
 
+use chrono::TimeDelta;
 use uuid::Uuid;
 
 use super::*;
-use crate::domain::part::Coding;
-use crate::domain::{ColumnRecord, ColumnType, ConflictResolution, PartKind};
+use crate::domain::{ColumnRecord, ColumnType};
 use crate::store::layout::Layout;
 use crate::telemetry::Metrics;
-
-fn time() -> DateTime<Utc> {
-    DateTime::from_timestamp(1_790_000_000, 0).unwrap()
-}
+use crate::testing;
 
 fn session() -> Session {
-    let id = SessionId::new(time(), Uuid::from_u128(1));
-    Session::open(id, None, time(), time())
+    testing::session(1, testing::time(0), TimeDelta::hours(1))
 }
 
 fn part(number: u16, columns: usize) -> PartRecord {
+    let column = |index| ColumnRecord {
+        name: format!("column {index}"),
+        content: ColumnType::Void,
+    };
     PartRecord {
-        part: PartNumber(number),
         generation: columns as u64,
-        kind: PartKind::Csv,
-        coding: Coding::Zstd,
-        file_name: Some("x.csv".to_owned()),
-        wire_bytes: 1,
-        decoded_bytes: 2,
-        rows: 3,
-        sha256: "00".to_owned(),
-        uploaded_at: time(),
-        columns: (0..columns)
-            .map(|column| ColumnRecord {
-                name: format!("column {column}"),
-                content: ColumnType::Void,
-            })
-            .collect(),
-        issues: Vec::new(),
-        data_file: None,
+        columns: (0..columns).map(column).collect(),
+        ..testing::part(number)
     }
 }
 
@@ -87,20 +72,8 @@ async fn nothing_is_added_to_a_session_that_was_committed() {
     let (journal, _writer) = Journal::open(&layout, Uuid::from_u128(7), metrics).unwrap();
     let open = session();
     write(&journal, open_session(&open).unwrap()).await;
-    let target = Target::new("a", "b", "c").unwrap();
     let mut committed = open.clone();
-    let request = CommitRequest {
-        target: target.clone(),
-        snapshot_message: None,
-        conflict_resolution: ConflictResolution::Fail,
-    };
-    let receipt = CommitReceipt {
-        table: target,
-        snapshot_id: 1,
-        rows_written: 0,
-        files_created: 0,
-        committed_at: time(),
-    };
+    let (request, receipt) = testing::commit("t", testing::time(1));
     committed.commit_succeeded(request, receipt.clone());
     let value = session_value(&committed).unwrap();
     assert_eq!(receipt_in(&value).unwrap(), Some(receipt));
