@@ -60,6 +60,7 @@
 //! every repeat gets it.
 
 pub mod actors;
+pub mod blocking;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -21,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::actors::supervisor::PartLease;
 use crate::actors::{Sessions, Surroundings};
+use crate::blocking::blocking;
 use crate::config::PartsConfig;
 use crate::domain::part::Coding;
 use crate::domain::{PartKind, PartNumber, PartRecord, SessionId};
@@ -102,14 +103,12 @@ impl Uploads {
             .begin_part(&upload.session, upload.part)
             .await?;
         self.check_space(upload.content_length.unwrap_or(0)).await?;
-        let stem = self
-            .surroundings
-            .layout
-            .session_folder(&upload.session)
-            .join(format!("{:05}-{}", upload.part.0, lease.generation));
-        let raw = stem.with_extension("raw.tmp");
-        let data = stem.with_extension("data.tmp");
-        let temporary = StagedFiles::guard(vec![raw.clone(), data.clone()]);
+        let incoming =
+            self.surroundings
+                .layout
+                .incoming_files(&upload.session, upload.part, lease.generation);
+        let temporary = StagedFiles::guard(incoming.to_vec());
+        let [raw, data] = incoming;
         let reception = Reception {
             wire_bytes_max,
             idle_timeout: self.body_idle_timeout,
@@ -153,10 +152,11 @@ impl Uploads {
     /// seldom larger.
     async fn check_space(&self, content_length: u64) -> Result<()> {
         let folder = self.surroundings.layout.root().to_path_buf();
-        let free_bytes = tokio::task::spawn_blocking(move || durable::free_bytes(&folder))
-            .await
-            .map_err(Error::internal)?
-            .map_err(|error| Error::storage("reading the free space", &error))?;
+        let free_bytes = blocking(move || {
+            durable::free_bytes(&folder)
+                .map_err(|error| Error::storage("reading the free space", &error))
+        })
+        .await?;
         let needed_bytes = content_length.saturating_mul(2);
         if free_bytes < needed_bytes.saturating_add(self.reserve_bytes) {
             return Err(Error::new(
@@ -185,7 +185,7 @@ impl Uploads {
         let (announced, hints) = (upload.coding, upload.hints.clone());
         let target = lease.target.clone();
         let (raw, data) = (raw.to_path_buf(), data.to_path_buf());
-        let reading = tokio::task::spawn_blocking(move || {
+        let reading = blocking(move || {
             // Both end with the work, also when the client goes away before: the turn is not given to
             // another while this one runs, and the files are removed after they were written.
             let (_turn, _guard) = (turn, guard);
@@ -210,8 +210,7 @@ impl Uploads {
         });
         reading
             .await
-            .map_err(Error::internal)?
-            .map_err(|error: Error| error.with("part", upload.part.0))
+            .map_err(|error| error.with("part", upload.part.0))
     }
 
     /// Gives the files their final names, durably.
@@ -223,20 +222,18 @@ impl Uploads {
         data: &Path,
     ) -> Result<StagedFiles> {
         let layout = &self.surroundings.layout;
-        let final_raw = layout.part_file(session, record);
-        let final_data = layout.part_data_file(session, record);
+        let [final_raw, final_data] = layout.part_files(session, record);
         let has_data = record.data_file.is_some();
         let files = StagedFiles::guard(vec![final_raw.clone(), final_data.clone()]);
         let (raw, data): (PathBuf, PathBuf) = (raw.to_path_buf(), data.to_path_buf());
         let turn = turn(&self.syncs).await?;
         let guard = files.clone();
-        tokio::task::spawn_blocking(move || {
+        blocking(move || {
             let (_turn, _guard) = (turn, guard);
             let renamed_data = has_data.then_some((data.as_path(), final_data.as_path()));
             staging::seal((&raw, &final_raw), renamed_data)
         })
-        .await
-        .map_err(Error::internal)??;
+        .await?;
         Ok(files)
     }
 }

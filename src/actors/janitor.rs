@@ -174,12 +174,7 @@ impl Sweeper {
         match records::load_session(&self.surroundings.journal, id)? {
             Some(session) if session.state == SessionState::Open => Ok(session
                 .records()
-                .flat_map(|record| {
-                    [
-                        layout.part_file(id, record),
-                        layout.part_data_file(id, record),
-                    ]
-                })
+                .flat_map(|record| layout.part_files(id, record))
                 .collect()),
             Some(_) | None => Ok(HashSet::new()),
         }

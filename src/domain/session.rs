@@ -322,6 +322,15 @@ impl Session {
     }
 }
 
+/// The refusal of anything that names a session there is not.
+pub fn session_not_found(id: &str) -> Error {
+    Error::new(
+        ErrorCode::SessionNotFound,
+        "There is no such session; open one with POST /v1/upload/session.",
+    )
+    .with("session_id", id)
+}
+
 /// The refusal of anything that would change a committed session.
 pub fn already_committed(receipt: &CommitReceipt) -> Error {
     Error::new(

@@ -7,6 +7,7 @@ use actix_web::HttpRequest;
 use actix_web::web;
 use serde_json::{Map, Value, json};
 
+use crate::domain::session::session_not_found;
 use crate::domain::{ConflictResolution, PartNumber, SessionId, Target};
 use crate::error::{Error, ErrorCode, Result};
 use crate::store::staging;
@@ -33,13 +34,7 @@ pub fn both<A, B>(left: Result<A>, right: Result<B>) -> Result<(A, B)> {
 /// The session in the path. What cannot be an id names no session.
 pub fn session_id(request: &HttpRequest) -> Result<SessionId> {
     let text = request.match_info().query("session_id");
-    SessionId::parse(text).ok_or_else(|| {
-        Error::new(
-            ErrorCode::SessionNotFound,
-            "There is no such session; open one with POST /v1/upload/session.",
-        )
-        .with("session_id", text)
-    })
+    SessionId::parse(text).ok_or_else(|| session_not_found(text))
 }
 
 /// The part number in the path.

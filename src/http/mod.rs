@@ -36,11 +36,12 @@ pub struct Api {
     pub config: Config,
 }
 
-/// A route: its path, the operation's name per method, and how it is added.
+/// Adds a path's handlers to it.
 type Handlers = fn(actix_web::Resource) -> actix_web::Resource;
 
-/// Every route: path, allowed methods, handlers. What is not here is 404; another method is 405.
-const ROUTES: [(&str, &str, Handlers); 9] = [
+/// Every route: path, allowed methods, handlers. What is not here is 404; another method is 405. The first that
+/// matches counts.
+const ROUTES: [(&str, &str, Handlers); 10] = [
     ("/health", "GET, HEAD", |it| {
         it.route(web::get().to(routes::health::health))
             .route(web::head().to(routes::health::health))
@@ -67,6 +68,9 @@ const ROUTES: [(&str, &str, Handlers); 9] = [
     ("/v1/upload/{session_id}/part/{part}", "DELETE", |it| {
         it.route(web::delete().to(routes::parts::delete_part))
     }),
+    ("/v1/upload/{session_id}", "PUT", |it| {
+        it.route(web::put().to(routes::parts::upload_part))
+    }),
 ];
 
 /// Adds every route to an app.
@@ -75,11 +79,6 @@ pub fn configure(app: &mut ServiceConfig, api: web::Data<Api>) {
     for (path, allowed, handlers) in ROUTES {
         app.service(handlers(web::resource(path)).default_service(not_allowed(allowed)));
     }
-    // After `/v1/upload/session`, which it would match too.
-    let part = web::resource("/v1/upload/{session_id}")
-        .route(web::put().to(routes::parts::upload_part))
-        .default_service(not_allowed("PUT"));
-    app.service(part);
     app.default_service(web::to(route_not_found));
 }
 

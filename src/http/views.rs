@@ -12,7 +12,7 @@ use crate::domain::{
     ColumnRecord, ColumnType, CommitReceipt, ConflictResolution, PartRecord, Session, SessionState,
 };
 use crate::schema::plan::TableColumns;
-use crate::schema::unify::describe_part;
+use crate::schema::unify::{describe_part, part_type};
 use crate::schema::{UnifiedColumn, types, unify};
 use crate::store::layout::part_stem;
 
@@ -82,12 +82,8 @@ pub fn declared_schema(table: Option<&TableColumns>) -> Value {
         Some(table) => {
             let named = table.fields.iter().map(|field| {
                 let is_open = table.open.contains(&field.id);
-                let name = if is_open {
-                    "NULL".to_owned()
-                } else {
-                    types::logical_name(&field.field_type)
-                };
-                (field.name.clone(), Value::from(name))
+                let known = (!is_open).then_some(&*field.field_type);
+                (field.name.clone(), Value::from(types::name_or_null(known)))
             });
             Value::Object(named.collect::<Map<_, _>>())
         }
@@ -187,11 +183,7 @@ fn part_issues(record: &PartRecord, is_bound: bool) -> impl Iterator<Item = Issu
 
 fn part_column(column: &ColumnRecord, table: Option<&TableColumns>) -> PartColumn {
     let from = describe_part(&column.content);
-    let own = match &column.content {
-        ColumnType::Text(evidence) => evidence.text_type().map(types::of_text),
-        ColumnType::Typed { r#type, .. } => Some(r#type.clone()),
-        ColumnType::Void => None,
-    };
+    let own = part_type(&column.content);
     let declared = table
         .and_then(|table| table.field(&column.name).map(|field| (table, field)))
         .filter(|(table, field)| !table.open.contains(&field.id))
@@ -359,9 +351,8 @@ impl InspectResponse {
 }
 
 fn inspected_column(column: &UnifiedColumn, session: &Session) -> InspectedColumn {
-    let r#type = column
-        .own_type()
-        .map_or_else(|| "NULL".to_owned(), |own| types::logical_name(&own));
+    let own_type = column.own_type();
+    let r#type = types::name_or_null(own_type.as_ref());
     let mut nullable = false;
     let mut differs_in = Vec::new();
     for record in session.records() {
@@ -369,7 +360,7 @@ fn inspected_column(column: &UnifiedColumn, session: &Session) -> InspectedColum
         nullable |= found.is_none_or(has_nulls) && record.rows > 0;
         if let Some(found) = found {
             let own = describe_part(&found.content);
-            if own != r#type && own != "NULL" {
+            if own != r#type && part_type(&found.content).is_some() {
                 differs_in.push(record.part.0);
             }
         }

@@ -68,6 +68,11 @@ pub fn logical_name(r#type: &Type) -> String {
     }
 }
 
+/// A column's type's name in answers; `NULL` where only nulls are known.
+pub fn name_or_null(r#type: Option<&Type>) -> String {
+    r#type.map_or_else(|| "NULL".to_owned(), logical_name)
+}
+
 /// Whether two types are the same but for field ids, comments and nullability.
 pub fn same_shape(left: &Type, right: &Type) -> bool {
     match (left, right) {

@@ -32,14 +32,21 @@ pub struct UnifiedColumn {
     pub content: UnifiedType,
 }
 
+impl UnifiedType {
+    /// The type that the column gets where nothing else decides; `None` while it is open.
+    pub fn own_type(&self) -> Option<Type> {
+        match self {
+            Self::Text(evidence) => evidence.text_type().map(types::of_text),
+            Self::Typed(r#type) => Some(r#type.clone()),
+            Self::Open => None,
+        }
+    }
+}
+
 impl UnifiedColumn {
     /// The type that the column gets where nothing else decides; `None` while it is open.
     pub fn own_type(&self) -> Option<Type> {
-        match &self.content {
-            UnifiedType::Text(evidence) => evidence.text_type().map(types::of_text),
-            UnifiedType::Typed(r#type) => Some(r#type.clone()),
-            UnifiedType::Open => None,
-        }
+        self.content.own_type()
     }
 }
 
@@ -189,23 +196,21 @@ impl Statements<'_> {
 }
 
 fn describe(content: &UnifiedType) -> String {
-    let column = UnifiedColumn {
-        name: String::new(),
-        content: content.clone(),
-    };
-    column
-        .own_type()
-        .map_or_else(|| "NULL".to_owned(), |r#type| types::logical_name(&r#type))
+    types::name_or_null(content.own_type().as_ref())
 }
 
-/// A part's own type of a column, for people.
-pub fn describe_part(content: &ColumnType) -> String {
+/// A part's own type of a column; `None` when it has only nulls.
+pub fn part_type(content: &ColumnType) -> Option<Type> {
     match content {
         ColumnType::Text(evidence) => evidence.text_type().map(types::of_text),
         ColumnType::Typed { r#type, .. } => Some(r#type.clone()),
         ColumnType::Void => None,
     }
-    .map_or_else(|| "NULL".to_owned(), |r#type| types::logical_name(&r#type))
+}
+
+/// A part's own type of a column, for people.
+pub fn describe_part(content: &ColumnType) -> String {
+    types::name_or_null(part_type(content).as_ref())
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::domain::{PartRecord, SessionId, Target};
+use crate::domain::{PartNumber, PartRecord, SessionId, Target};
 
 /// The paths below one data folder.
 #[derive(Debug, Clone)]
@@ -59,6 +59,28 @@ impl Layout {
         self.staging_folder().join(session.as_str())
     }
 
+    /// Where an upload's bytes, and the data file made from them, grow before they have their final names.
+    pub fn incoming_files(
+        &self,
+        session: &SessionId,
+        part: PartNumber,
+        generation: u64,
+    ) -> [PathBuf; 2] {
+        let stem = file_stem(part, generation);
+        ["raw.tmp", "data.tmp"].map(|suffix| {
+            self.session_folder(session)
+                .join(format!("{stem}.{suffix}"))
+        })
+    }
+
+    /// Both files that a part may have: its bytes, and its data file.
+    pub fn part_files(&self, session: &SessionId, record: &PartRecord) -> [PathBuf; 2] {
+        [
+            self.part_file(session, record),
+            self.part_data_file(session, record),
+        ]
+    }
+
     /// A part's bytes as they were sent.
     pub fn part_file(&self, session: &SessionId, record: &PartRecord) -> PathBuf {
         self.session_folder(session).join(format!(
@@ -88,5 +110,9 @@ impl Layout {
 
 /// What a part's files' names start with: number and generation.
 pub fn part_stem(record: &PartRecord) -> String {
-    format!("{:05}-{}", record.part.0, record.generation)
+    file_stem(record.part, record.generation)
+}
+
+fn file_stem(part: PartNumber, generation: u64) -> String {
+    format!("{:05}-{generation}", part.0)
 }

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 
 use super::durable;
+use crate::blocking::blocking;
 use crate::error::{Error, ErrorCode, Result};
 use crate::ingest::digest::{ExpectedDigests, Hasher};
 
@@ -159,16 +160,13 @@ struct Sink {
 
 impl Sink {
     async fn create(path: PathBuf, digests: ExpectedDigests) -> Result<Self> {
-        let created = tokio::task::spawn_blocking(move || {
-            if let Some(folder) = path.parent() {
-                durable::create_folders(folder)?;
-            }
-            durable::create_new(&path)
+        let created = blocking(move || {
+            let folder = path.parent().unwrap_or(&path);
+            durable::create_folders(folder)
+                .and_then(|()| durable::create_new(&path))
+                .map_err(|error| Error::storage("creating a part's file", &error))
         });
-        let file = created
-            .await
-            .map_err(Error::internal)?
-            .map_err(|error| Error::storage("creating a part's file", &error))?;
+        let file = created.await?;
         Ok(Self {
             file,
             hasher: Hasher::new(digests),
@@ -176,17 +174,16 @@ impl Sink {
     }
 
     async fn write(mut self, block: Vec<Bytes>) -> Result<Self> {
-        let written = tokio::task::spawn_blocking(move || {
+        blocking(move || {
             for bytes in &block {
                 self.hasher.update(bytes);
-                self.file.write_all(bytes)?;
+                self.file
+                    .write_all(bytes)
+                    .map_err(|error| Error::storage("writing a part's file", &error))?;
             }
             Ok(self)
-        });
-        written
-            .await
-            .map_err(Error::internal)?
-            .map_err(|error: std::io::Error| Error::storage("writing a part's file", &error))
+        })
+        .await
     }
 }
 

@@ -13,6 +13,7 @@ use iceberg::MetadataLocation;
 use iceberg::spec::{TableMetadata, TableMetadataBuildResult};
 
 use super::storage::TableStorage;
+use crate::blocking::blocking;
 use crate::domain::{CommitReceipt, Session, SessionId, Target};
 use crate::error::{Error, ErrorCode, Result};
 use crate::schema::TableColumns;
@@ -89,6 +90,12 @@ pub trait Catalog: Send + Sync {
     async fn recover(&self);
 }
 
+/// A table's current state, for callers that must not block.
+pub async fn load(catalog: &Arc<dyn Catalog>, target: &Target) -> Result<Option<BaseTable>> {
+    let (catalog, target) = (catalog.clone(), target.clone());
+    blocking(move || catalog.load(&target)).await
+}
+
 /// The embedded catalog.
 #[derive(Clone)]
 pub struct JournalCatalog {
@@ -123,9 +130,7 @@ impl JournalCatalog {
             target.clone(),
             metadata_location.to_owned(),
         );
-        tokio::task::spawn_blocking(move || storage.write_version_hint(&owned_target, &location))
-            .await
-            .map_err(Error::internal)??;
+        blocking(move || storage.write_version_hint(&owned_target, &location)).await?;
         let write = Write {
             removes: vec![keys::pending_hint(target)],
             ..Write::default()
@@ -178,11 +183,8 @@ impl JournalCatalog {
         let storage = self.storage.clone();
         let name = location.to_string();
         let runtime = tokio::runtime::Handle::current();
-        tokio::task::spawn_blocking(move || {
-            runtime.block_on(metadata.write_to(storage.files(), &location))
-        })
-        .await
-        .map_err(Error::internal)??;
+        blocking(move || Ok(runtime.block_on(metadata.write_to(storage.files(), &location))?))
+            .await?;
         Ok(name)
     }
 }
@@ -246,10 +248,7 @@ impl Catalog for JournalCatalog {
 
     async fn recover(&self) {
         let catalog = self.clone();
-        let due = tokio::task::spawn_blocking(move || catalog.due_hints())
-            .await
-            .map_err(Error::internal)
-            .and_then(|due| due);
+        let due = blocking(move || catalog.due_hints()).await;
         let due = due.unwrap_or_else(|error| {
             tracing::error!(%error, "cannot read which version hints are due");
             Vec::new()

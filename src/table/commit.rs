@@ -20,10 +20,11 @@ use iceberg::spec::{DataFile, NestedFieldRef};
 use parquet::file::metadata::ParquetMetaDataReader;
 use tokio::sync::Semaphore;
 
-use super::catalog::{BaseTable, Catalog, Publication, PublishError};
+use super::catalog::{self, BaseTable, Catalog, Publication, PublishError};
 use super::metrics;
 use super::snapshot::{SnapshotBuilder, SnapshotPlan};
 use super::storage::TableStorage;
+use crate::blocking::blocking;
 use crate::clock::SharedClock;
 use crate::domain::{
     CommitReceipt, CommitRequest, ConflictResolution, PartRecord, Session, Target,
@@ -164,10 +165,10 @@ pub async fn commit(
 ) -> Result<CommitReceipt> {
     // The session may have been committed by a run whose actor did not live to see it.
     let (catalog, id) = (context.catalog.clone(), session.id.clone());
-    if let Some(receipt) = blocking(move || catalog.receipt(&id)).await?? {
+    if let Some(receipt) = blocking(move || catalog.receipt(&id)).await? {
         return Ok(receipt);
     }
-    let base = load(context, &request.target).await?;
+    let base = catalog::load(&context.catalog, &request.target).await?;
     let columns = base.as_ref().map(BaseTable::columns);
     let plan = plan_commit(
         session.records(),
@@ -182,17 +183,14 @@ pub async fn commit(
         Err(PublishError::Unknown(error)) => Err(error),
         Err(PublishError::Refused(error)) => {
             let storage = context.storage.clone();
-            let removal =
-                blocking(move || created.iter().for_each(|location| storage.remove(location)));
+            let removal = blocking(move || {
+                created.iter().for_each(|location| storage.remove(location));
+                Ok(())
+            });
             removal.await?;
             Err(error)
         }
     }
-}
-
-async fn load(context: &CommitContext, target: &Target) -> Result<Option<BaseTable>> {
-    let (catalog, target) = (context.catalog.clone(), target.clone());
-    blocking(move || catalog.load(&target)).await?
 }
 
 async fn write_and_publish(
@@ -208,7 +206,6 @@ async fn write_and_publish(
     let storage = context.storage.clone();
     blocking(move || storage.prepare(&target))
         .await
-        .and_then(|prepared| prepared)
         .map_err(refused)?;
     let parts = session.records().filter(|record| record.rows > 0);
     let making =
@@ -290,7 +287,7 @@ async fn table_file(
                 rows,
             })
         })
-        .await?;
+        .await;
     }
     let fields = conversion_fields(record, schema);
     let source = Source {
@@ -317,7 +314,7 @@ async fn table_file(
         })
     })
     .await;
-    converted?.map_err(|error: Error| error.with("part", part.0))
+    converted.map_err(|error| error.with("part", part.0))
 }
 
 /// Whether a field of an early file is just what the table's schema has.
@@ -386,7 +383,7 @@ async fn build_snapshot(
         }
         Ok((built?, builder.snapshot_id(), builder.written().to_vec()))
     })
-    .await?
+    .await
 }
 
 fn manifest_entry(file: TableFile, schema: &iceberg::spec::Schema) -> Result<DataFile> {
@@ -405,11 +402,4 @@ fn manifest_entry(file: TableFile, schema: &iceberg::spec::Schema) -> Result<Dat
         )));
     }
     Ok(entry)
-}
-
-/// Runs blocking work off the arbiters.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(Error::internal)
 }

@@ -93,10 +93,7 @@ impl World {
         self.write(records::stage_part(&session, &record).unwrap())
             .await;
         let layout = &self.surroundings.layout;
-        let files = [
-            layout.part_file(&id, &record),
-            layout.part_data_file(&id, &record),
-        ];
+        let files = layout.part_files(&id, &record);
         std::fs::create_dir_all(layout.session_folder(&id)).unwrap();
         for path in &files {
             File::create(path).unwrap();

@@ -25,8 +25,10 @@ use tracing::Span;
 use super::Surroundings;
 use super::committer::Committers;
 use super::supervisor::LiveSessions;
+use crate::blocking::blocking;
+use crate::domain::session::session_not_found;
 use crate::domain::{CommitReceipt, CommitRequest, PartNumber, PartRecord, Session, SessionId};
-use crate::error::{Error, ErrorCode, Result};
+use crate::error::{Error, Result};
 use crate::store::{durable, records};
 
 /// Messages waiting for one session; senders beyond that wait. More than the connections one client uses.
@@ -99,19 +101,12 @@ impl SessionActor {
     /// Loads the session; no message is handled meanwhile.
     fn load(&mut self, context: &mut Context<Self>) {
         let (journal, id) = (self.surroundings.journal.clone(), self.id.clone());
-        let loading = tokio::task::spawn_blocking(move || records::load_session(&journal, &id));
+        let loading = blocking(move || records::load_session(&journal, &id));
         context.wait(loading.into_actor(self).map(|loaded, actor, context| {
             actor.session = match loaded {
-                Ok(Ok(Some(session))) => Loaded::Found(Box::new(session)),
-                Ok(Ok(None)) => Loaded::Refused(
-                    Error::new(
-                        ErrorCode::SessionNotFound,
-                        "There is no such session; open one with POST /v1/upload/session.",
-                    )
-                    .with("session_id", actor.id.as_str()),
-                ),
-                Ok(Err(error)) => Loaded::Refused(error),
-                Err(error) => Loaded::Refused(Error::internal(error)),
+                Ok(Some(session)) => Loaded::Found(Box::new(session)),
+                Ok(None) => Loaded::Refused(session_not_found(actor.id.as_str())),
+                Err(error) => Loaded::Refused(error),
             };
             if matches!(actor.session, Loaded::Refused(_)) {
                 // What is in the mailbox is answered first; the next request tries again.
@@ -145,11 +140,7 @@ impl SessionActor {
 
     /// Removes a part's files in the background; its record is gone or replaced, durably.
     fn remove_files(&self, record: &PartRecord) {
-        let layout = &self.surroundings.layout;
-        let paths = [
-            layout.part_file(&self.id, record),
-            layout.part_data_file(&self.id, record),
-        ];
+        let paths = self.surroundings.layout.part_files(&self.id, record);
         tokio::task::spawn_blocking(move || {
             paths.iter().for_each(|path| durable::remove_quietly(path))
         });
@@ -164,8 +155,9 @@ impl SessionActor {
         let layout = self.surroundings.layout.clone();
         tokio::task::spawn_blocking(move || {
             for record in session.records() {
-                durable::remove_quietly(&layout.part_file(&session.id, record));
-                durable::remove_quietly(&layout.part_data_file(&session.id, record));
+                for path in layout.part_files(&session.id, record) {
+                    durable::remove_quietly(&path);
+                }
             }
             // Not empty while an upload runs; then it stays.
             let _ = std::fs::remove_dir(layout.session_folder(&session.id));

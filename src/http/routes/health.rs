@@ -2,6 +2,7 @@
 
 use actix_web::{HttpResponse, web};
 
+use crate::blocking::blocking;
 use crate::error::{Error, ErrorCode, Result};
 use crate::http::Api;
 use crate::http::views::{HealthResponse, Refusal};
@@ -34,7 +35,7 @@ pub async fn health(api: web::Data<Api>) -> Result<HttpResponse> {
 /// The metrics, in Prometheus' text format.
 pub async fn metrics(api: web::Data<Api>) -> Result<HttpResponse> {
     let surroundings = api.surroundings.clone();
-    let rendering = tokio::task::spawn_blocking(move || -> Result<Vec<u8>> {
+    let rendering = blocking(move || {
         let metrics = &surroundings.metrics;
         for (state, key) in [
             ("open", keys::OPEN_SESSIONS),
@@ -46,7 +47,7 @@ pub async fn metrics(api: web::Data<Api>) -> Result<HttpResponse> {
         }
         metrics.render().map_err(Error::internal)
     });
-    let text = rendering.await.map_err(Error::internal)??;
+    let text = rendering.await?;
     Ok(HttpResponse::Ok()
         .content_type("text/plain; version=0.0.4; charset=utf-8")
         .body(text))

@@ -2,13 +2,12 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 
-use crate::domain::Target;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::http::views::{
     self, HTTPValidationError, InspectResponse, Refusal, StartSessionRequest, StartSessionResponse,
 };
 use crate::http::{Api, extract};
-use crate::schema::TableColumns;
+use crate::table::catalog;
 
 /// Opens a session, bound to a table or not.
 #[utoipa::path(
@@ -32,7 +31,7 @@ pub async fn start_session(
         None => None,
     };
     let declared = match &target {
-        Some(target) => Some(load_table(&api, target).await?),
+        Some(target) => Some(catalog::load(&api.surroundings.commits.catalog, target).await?),
         None => None,
     };
     let session = api.sessions.open(target).await?;
@@ -43,7 +42,8 @@ pub async fn start_session(
         expires_at: views::timestamp(session.expires_at),
         parts: true,
         target: session.target.as_ref().map(Into::into),
-        declared_schema: declared.map(|table| views::declared_schema(table.as_ref())),
+        declared_schema: declared
+            .map(|table| views::declared_schema(table.map(|table| table.columns()).as_ref())),
         part_wire_bytes_max: parts.wire_bytes_max.as_u64(),
         part_decoded_bytes_max: parts.decoded_bytes_max.as_u64(),
         part_number_max: parts.number_max,
@@ -73,13 +73,6 @@ pub async fn inspect_session(request: HttpRequest, api: web::Data<Api>) -> Resul
         return Ok(HttpResponse::NoContent().finish());
     }
     Ok(HttpResponse::Ok().json(InspectResponse::new(&session)))
-}
-
-async fn load_table(api: &Api, target: &Target) -> Result<Option<TableColumns>> {
-    let (catalog, target) = (api.surroundings.commits.catalog.clone(), target.clone());
-    let loading = tokio::task::spawn_blocking(move || catalog.load(&target));
-    let table = loading.await.map_err(Error::internal)??;
-    Ok(table.map(|table| table.columns()))
 }
 
 /// The base of the URLs handed out: as configured, else as the client reached us.
