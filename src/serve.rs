@@ -24,8 +24,10 @@ use tokio::time::{Instant, timeout_at};
 use crate::actors::committer::Committers;
 use crate::actors::janitor::Janitor;
 use crate::actors::{ArbiterPool, RunningCommits, Sessions, Surroundings};
+use crate::blocking::blocking;
 use crate::clock::SharedClock;
 use crate::config::Config;
+use crate::domain::CommitIntent;
 use crate::http::{self, Api};
 use crate::ingest::Limits;
 use crate::store::journal::{Journal, JournalWriter, Write};
@@ -67,6 +69,7 @@ impl Server {
         let storage: Arc<dyn TableStorage> = Arc::new(LocalStorage::new(layout.clone()));
         let catalog = JournalCatalog::new(journal.clone(), storage.clone());
         catalog.recover().await;
+        let cut_off = unfinished_commits(&catalog).await?;
         let surroundings = Arc::new(Surroundings {
             journal: journal.clone(),
             layout: layout.clone(),
@@ -86,7 +89,12 @@ impl Server {
         let running = RunningCommits::default();
         let committers = Committers::new(surroundings.clone(), arbiters.clone(), running.clone());
         let sessions = Sessions::start(surroundings.clone(), committers, arbiters.clone());
-        let janitor = Janitor::new(surroundings.clone(), sessions.clone(), &config.cleaning);
+        let janitor = Janitor::new(
+            surroundings.clone(),
+            sessions.clone(),
+            cut_off,
+            &config.cleaning,
+        );
         Janitor::start_in_arbiter(&arbiters.pick(), |_| janitor);
         let shutdown_deadline = config.server.shutdown_deadline;
         let (address, handle, serving) = listen(api(config, sessions, surroundings))?;
@@ -154,6 +162,14 @@ async fn open_journal(
     tokio::task::spawn_blocking(move || Journal::open(&layout, store_id, metrics))
         .await
         .map_err(|error| error.to_string())?
+        .map_err(|error| error.to_string())
+}
+
+/// Commits that the last run left unfinished; read before this one begins any.
+async fn unfinished_commits(catalog: &JournalCatalog) -> Result<Vec<CommitIntent>, String> {
+    let catalog = catalog.clone();
+    blocking(move || catalog.unfinished())
+        .await
         .map_err(|error| error.to_string())
 }
 

@@ -1,4 +1,5 @@
-//! Ends expired sessions, forgets ended ones, and removes staged files that nothing refers to.
+//! Ends expired sessions, forgets ended ones, and removes what nothing refers to: staged files, and table files of commits
+//! that a crash cut off.
 //!
 //! A sweep runs soon after the start and then every `cleaning.interval`, on a blocking thread, one at a time.
 //!
@@ -9,8 +10,11 @@
 //! read, so that a renewal in between wins) before its files go. A crash in between leaves files without a
 //! reference, which later sweeps find.
 //!
-//! **What is never removed**: what a record refers to; what was written within `cleaning.grace`; what only one sweep
-//! has seen; anything outside the staging folder. A folder or record that cannot be read is left alone.
+//! **Commits that were cut off.** An intent that is in the journal when the server starts belongs to an attempt that never
+//! published and never will; its files carry its id. They go in the first sweep, the files before the intent.
+//!
+//! **What is never removed**: what a record refers to; staged files that were written within `cleaning.grace`, or that only
+//! one sweep has seen; table files without an intent that is known to be dead. What cannot be read is left alone.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -24,7 +28,7 @@ use tokio::runtime::Handle;
 use super::{Sessions, Surroundings};
 use crate::config::CleaningConfig;
 use crate::domain::cleaning::{Sightings, Verdict, verdict};
-use crate::domain::{Session, SessionId, SessionState};
+use crate::domain::{CommitIntent, Session, SessionId, SessionState};
 use crate::error::Result;
 use crate::store::journal::{Write, WriteError};
 use crate::store::{durable, keys, records};
@@ -39,7 +43,9 @@ pub struct SweepReport {
     pub expired_sessions: usize,
     /// Sessions forgotten.
     pub forgotten_sessions: usize,
-    /// Staged files removed.
+    /// Commits that were cut off, of which nothing is left now.
+    pub undone_commits: usize,
+    /// Files removed, in the staging folder and in tables' folders.
     pub removed_files: usize,
 }
 
@@ -53,13 +59,16 @@ pub struct Sweeper {
     grace: TimeDelta,
     retention: TimeDelta,
     sightings: Sightings<PathBuf>,
+    /// Commits that the last run of the server left unfinished.
+    cut_off: Vec<CommitIntent>,
 }
 
 impl Sweeper {
-    /// A sweeper that has seen nothing yet.
+    /// A sweeper that has seen nothing yet. `cut_off` was read before this run of the server began any commit.
     pub fn new(
         surroundings: Arc<Surroundings>,
         is_in_memory: InMemory,
+        cut_off: Vec<CommitIntent>,
         config: &CleaningConfig,
     ) -> Self {
         let delta = |duration| TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX);
@@ -69,6 +78,7 @@ impl Sweeper {
             grace: delta(config.grace),
             retention: delta(config.retention),
             sightings: Sightings::default(),
+            cut_off,
         }
     }
 
@@ -76,6 +86,7 @@ impl Sweeper {
     pub fn sweep(&mut self) -> Result<SweepReport> {
         let now = self.surroundings.clock.now();
         let mut report = SweepReport::default();
+        self.undo_cut_off_commits(&mut report)?;
         for session in self.ended_sessions(now)? {
             let journal = &self.surroundings.journal;
             match verdict(&session, now, self.retention) {
@@ -103,6 +114,25 @@ impl Sweeper {
         let removed = report.removed_files as u64;
         self.surroundings.metrics.swept_files.inc_by(removed);
         Ok(report)
+    }
+
+    /// Removes the files of commits that were cut off, then their intents. What fails is left for the next sweep.
+    fn undo_cut_off_commits(&mut self, report: &mut SweepReport) -> Result<()> {
+        let commits = self.surroundings.commits.clone();
+        while let Some(intent) = self.cut_off.last() {
+            let removed_files = commits
+                .storage
+                .remove_attempt(&intent.target, intent.attempt)?;
+            Handle::current().block_on(commits.catalog.abandon(intent.attempt))?;
+            tracing::info!(
+                session_id = %intent.session, table = %intent.target, begun_at = %intent.begun_at, removed_files,
+                "undid a commit that was cut off before it published"
+            );
+            report.undone_commits += 1;
+            report.removed_files += removed_files;
+            self.cut_off.pop();
+        }
+        Ok(())
     }
 
     /// Sessions that are to be ended or forgotten.
@@ -242,12 +272,13 @@ impl Janitor {
     pub fn new(
         surroundings: Arc<Surroundings>,
         sessions: Sessions,
+        cut_off: Vec<CommitIntent>,
         config: &CleaningConfig,
     ) -> Self {
         let is_in_memory = Box::new(move |id: &SessionId| sessions.is_in_memory(id));
         Self {
             interval: config.interval,
-            sweeper: Some(Sweeper::new(surroundings, is_in_memory, config)),
+            sweeper: Some(Sweeper::new(surroundings, is_in_memory, cut_off, config)),
         }
     }
 
@@ -281,6 +312,7 @@ fn log(outcome: Result<SweepReport>) {
         Ok(report) => tracing::info!(
             expired_sessions = report.expired_sessions,
             forgotten_sessions = report.forgotten_sessions,
+            undone_commits = report.undone_commits,
             removed_files = report.removed_files,
             "swept"
         ),

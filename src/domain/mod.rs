@@ -9,4 +9,6 @@ pub mod session;
 
 pub use ids::{PartNumber, SessionId, Target};
 pub use part::{ColumnRecord, ColumnType, DataFileRecord, PartKind, PartRecord};
-pub use session::{CommitReceipt, CommitRequest, ConflictResolution, Session, SessionState};
+pub use session::{
+    CommitIntent, CommitReceipt, CommitRequest, ConflictResolution, Session, SessionState,
+};

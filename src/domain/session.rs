@@ -10,9 +10,9 @@
 //!
 //! * **Open**: parts come, are replaced and go. Leaves by `begin_commit`. Past `expires_at` every
 //!   operation answers 410, whether or not the sweep has been there yet.
-//! * **Committing**: parts are frozen. Known to memory only: on disk a session is open until the one
-//!   transaction that moves the table's pointer also records it as committed, so a crash in between
-//!   finds it open with nothing visible.
+//! * **Committing**: parts are frozen. Known to memory only: on disk a session is open, with a
+//!   [`CommitIntent`] beside it, until the one transaction that moves the table's pointer also records it
+//!   as committed. A crash in between finds it open with nothing visible, and knows which files to remove.
 //! * **Expired**: its parts are gone.
 //! * **Committed**: the receipt is the answer to every repeat.
 //!
@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::ids::{PartNumber, SessionId, Target};
 use super::part::PartRecord;
@@ -86,6 +87,20 @@ impl CommitReceipt {
     pub fn commit_id(&self) -> String {
         format!("snap_{}", self.snapshot_id)
     }
+}
+
+/// One attempt at a commit, recorded before it writes its first file. Every file that it makes in its table's folders
+/// has `attempt` in its name, so what a cut-off attempt left is known, not guessed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommitIntent {
+    /// Random; in the name of every file of the attempt.
+    pub attempt: Uuid,
+    /// The session that is committed.
+    pub session: SessionId,
+    /// The table.
+    pub target: Target,
+    /// When.
+    pub begun_at: DateTime<Utc>,
 }
 
 /// Where a session is in its life. See the module's diagram.

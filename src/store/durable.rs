@@ -143,6 +143,25 @@ pub fn remove_quietly(path: &Path) {
     }
 }
 
+/// Removes the files in `folder` whose names are wanted; gives their number. Nothing may refer to them. A folder that is not
+/// there has none. Not synced: a file that survives a crash is found again.
+pub fn remove_files(folder: &Path, is_wanted: impl Fn(&str) -> bool) -> io::Result<usize> {
+    let listing = match fs::read_dir(folder) {
+        Ok(listing) => listing,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(error),
+    };
+    let mut removed = 0;
+    for entry in listing {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(&is_wanted) {
+            fs::remove_file(entry.path())?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
 fn temporary_name(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".tmp");

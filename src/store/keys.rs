@@ -9,6 +9,9 @@
 //! | `p/<session id>/<part, u16 big-endian>/<chunk, u16 big-endian>` | a part's record, in chunks |
 //! | `t/<workspace>.<collection>.<dataset>` | the table's current metadata location |
 //! | `h/<workspace>.<collection>.<dataset>` | the table's version hint has yet to be written |
+//! | `i/<attempt, 32 hex digits>` | a commit attempt that is running, or that was cut off |
+
+use uuid::Uuid;
 
 use crate::domain::{PartNumber, SessionId, Target};
 
@@ -16,6 +19,8 @@ use crate::domain::{PartNumber, SessionId, Target};
 pub const MARKER: &[u8] = b"m";
 /// Every hint that has yet to be written.
 pub const PENDING_HINTS: &[u8] = b"h/";
+/// Every commit attempt that has not ended.
+pub const INTENTS: &[u8] = b"i/";
 /// Number of open sessions.
 pub const OPEN_SESSIONS: &[u8] = b"n/open";
 /// Number of sessions that the sweep has ended.
@@ -72,6 +77,16 @@ pub fn pending_hint_target(key: &[u8]) -> Option<Target> {
     names.next().is_none().then_some(target)
 }
 
+/// The record of a commit attempt.
+pub fn intent(attempt: Uuid) -> Vec<u8> {
+    format!("i/{}", attempt.simple()).into_bytes()
+}
+
+/// The attempt in the key of its record.
+pub fn intent_attempt(key: &[u8]) -> Option<Uuid> {
+    Uuid::try_parse_ascii(key.strip_prefix(INTENTS)?).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,6 +101,8 @@ mod tests {
         );
         let target = Target::new("a", "b", "c").unwrap();
         assert_eq!(pending_hint_target(&pending_hint(&target)), Some(target));
+        let attempt = Uuid::from_u128(9);
+        assert_eq!(intent_attempt(&intent(attempt)), Some(attempt));
         assert_eq!(pending_hint_target(b"h/a.b"), None);
         assert_eq!(pending_hint_target(b"h/a.b.c.d"), None);
     }

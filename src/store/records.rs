@@ -7,11 +7,13 @@
 use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::journal::{Expectation, Journal, Write};
 use super::keys;
 use crate::domain::{
-    CommitReceipt, CommitRequest, PartNumber, PartRecord, Session, SessionId, SessionState, Target,
+    CommitIntent, CommitReceipt, CommitRequest, PartNumber, PartRecord, Session, SessionId,
+    SessionState, Target,
 };
 use crate::error::{Error, Result};
 
@@ -48,6 +50,13 @@ struct CommittedRecord {
 enum StoredPart {
     Staged { part: Box<PartRecord> },
     Deleted,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct IntentRecord {
+    session: SessionId,
+    target: Target,
+    begun_at: DateTime<Utc>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -266,6 +275,45 @@ pub fn load_session(journal: &Journal, id: &SessionId) -> Result<Option<Session>
 pub fn receipt_in(session_value: &[u8]) -> Result<Option<CommitReceipt>> {
     let record: SessionRecord = decode("a session", session_value)?;
     Ok(record.committed.map(|committed| committed.receipt))
+}
+
+/// The write that says what a commit attempt is about to do.
+pub fn begin_commit(intent: &CommitIntent) -> Result<Write> {
+    let value = encode(IntentRecord {
+        session: intent.session.clone(),
+        target: intent.target.clone(),
+        begun_at: intent.begun_at,
+    })?;
+    Ok(Write {
+        puts: vec![(keys::intent(intent.attempt), value)],
+        ..Write::default()
+    })
+}
+
+/// The write that forgets a commit attempt of which nothing is left.
+pub fn end_commit(attempt: Uuid) -> Write {
+    Write {
+        removes: vec![keys::intent(attempt)],
+        ..Write::default()
+    }
+}
+
+/// Commit attempts that have not ended. Blocks.
+pub fn intents(journal: &Journal) -> Result<Vec<CommitIntent>> {
+    let mut intents = Vec::new();
+    for entry in journal.scan(keys::INTENTS)? {
+        let (key, value) = entry?;
+        let attempt = keys::intent_attempt(&key)
+            .ok_or_else(|| Error::internal("a commit attempt has an unreadable key"))?;
+        let record: IntentRecord = decode(&format!("commit attempt {attempt}"), &value)?;
+        intents.push(CommitIntent {
+            attempt,
+            session: record.session,
+            target: record.target,
+            begun_at: record.begun_at,
+        });
+    }
+    Ok(intents)
 }
 
 /// A table pointer's bytes.

@@ -2,8 +2,9 @@
 //!
 //! The embedded catalog keeps the pointer in the journal. Its one write is [`Catalog::publish`]: in a single
 //! transaction the pointer moves (if it still is what the commit was built on), the session's record becomes
-//! *committed* (if it still is open), and a note says that the version hint is due. So a commit happens
-//! exactly once, whoever repeats it and wherever a crash falls (invariants C1 and C3).
+//! *committed* (if it still is open), the attempt's intent goes, and a note says that the version hint is due. So a
+//! commit happens exactly once, whoever repeats it and wherever a crash falls (invariants C1 and C3): an intent that is
+//! found at a start is of an attempt that published nothing and never will.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -11,10 +12,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use iceberg::MetadataLocation;
 use iceberg::spec::{TableMetadata, TableMetadataBuildResult};
+use uuid::Uuid;
 
 use super::storage::TableStorage;
 use crate::blocking::blocking;
-use crate::domain::{CommitReceipt, Session, SessionId, Target};
+use crate::domain::{CommitIntent, CommitReceipt, Session, SessionId, Target};
 use crate::error::{Error, ErrorCode, Result};
 use crate::schema::TableColumns;
 use crate::schema::plan::OPEN_COLUMNS_PROPERTY;
@@ -50,8 +52,8 @@ impl BaseTable {
 /// A new state of a table, and the session that made it.
 #[derive(Debug)]
 pub struct Publication {
-    /// The table.
-    pub target: Target,
+    /// The attempt that made it, at which table.
+    pub intent: CommitIntent,
     /// What the new state was built on.
     pub base: Option<BaseTable>,
     /// The new metadata, with the list of changes that led to it.
@@ -78,6 +80,15 @@ pub enum PublishError {
 pub trait Catalog: Send + Sync {
     /// A table's current state; `None` when there is no such table.
     fn load(&self, target: &Target) -> Result<Option<BaseTable>>;
+
+    /// Records what is about to be written; durable when this returns.
+    async fn begin(&self, intent: &CommitIntent) -> Result<()>;
+
+    /// Forgets an attempt that published nothing and of which no file is left.
+    async fn abandon(&self, attempt: Uuid) -> Result<()>;
+
+    /// Attempts whose outcome was not recorded. At a start: those that a crash cut off.
+    fn unfinished(&self) -> Result<Vec<CommitIntent>>;
 
     /// Makes a new state the current one, together with its session's record.
     async fn publish(&self, publication: &Publication) -> std::result::Result<(), PublishError>;
@@ -140,7 +151,8 @@ impl JournalCatalog {
 
     /// The transaction that publishes.
     fn publication_write(&self, publication: &Publication, location: &str) -> Result<Write> {
-        let pointer_key = keys::table(&publication.target);
+        let target = &publication.intent.target;
+        let pointer_key = keys::table(target);
         let pointer_before = match &publication.base {
             Some(base) => Some(records::table_value(&base.metadata_location)?),
             None => None,
@@ -165,21 +177,16 @@ impl JournalCatalog {
                     records::session_value(&publication.session_after)?,
                 ),
                 (pointer_key, records::table_value(location)?),
-                (keys::pending_hint(&publication.target), Vec::new()),
+                (keys::pending_hint(target), Vec::new()),
             ],
-            removes: Vec::new(),
+            removes: vec![keys::intent(publication.intent.attempt)],
             counts: vec![(keys::OPEN_SESSIONS, -1), (keys::COMMITTED_SESSIONS, 1)],
         })
     }
 
     async fn write_metadata(&self, publication: &Publication) -> Result<String> {
         let metadata = Arc::new(publication.next.metadata.clone());
-        let location = match &publication.base {
-            Some(base) => MetadataLocation::from_str(&base.metadata_location)?
-                .with_next_version()
-                .with_new_metadata(&metadata),
-            None => MetadataLocation::new_with_metadata(metadata.location(), &metadata),
-        };
+        let location = next_location(publication)?;
         let storage = self.storage.clone();
         let name = location.to_string();
         let runtime = tokio::runtime::Handle::current();
@@ -206,6 +213,18 @@ impl Catalog for JournalCatalog {
         }))
     }
 
+    async fn begin(&self, intent: &CommitIntent) -> Result<()> {
+        Ok(self.journal.write(records::begin_commit(intent)?)?.await?)
+    }
+
+    async fn abandon(&self, attempt: Uuid) -> Result<()> {
+        Ok(self.journal.write(records::end_commit(attempt))?.await?)
+    }
+
+    fn unfinished(&self) -> Result<Vec<CommitIntent>> {
+        records::intents(&self.journal)
+    }
+
     async fn publish(&self, publication: &Publication) -> std::result::Result<(), PublishError> {
         let location = self
             .write_metadata(publication)
@@ -221,20 +240,17 @@ impl Catalog for JournalCatalog {
         match written {
             Ok(()) => {}
             Err(WriteError::Unexpected { key, found }) => {
-                self.storage.remove(&location);
                 return Err(refusal(&publication.session_before, &key, found.as_deref()));
             }
-            Err(error @ WriteError::Busy) => {
-                self.storage.remove(&location);
-                return Err(PublishError::Refused(error.into()));
-            }
+            Err(error @ WriteError::Busy) => return Err(PublishError::Refused(error.into())),
             Err(error @ WriteError::Failed { .. }) => {
                 return Err(PublishError::Unknown(error.into()));
             }
         }
         // The commit is done. A hint that cannot be written now is written at the next start.
-        if let Err(error) = self.settle_hint(&publication.target, &location).await {
-            tracing::warn!(table = %publication.target, %error, "the version hint is due");
+        let target = &publication.intent.target;
+        if let Err(error) = self.settle_hint(target, &location).await {
+            tracing::warn!(table = %target, %error, "the version hint is due");
         }
         Ok(())
     }
@@ -260,6 +276,27 @@ impl Catalog for JournalCatalog {
             }
         }
     }
+}
+
+/// Where the next metadata file goes: the version after the base's, and the attempt's name.
+fn next_location(publication: &Publication) -> Result<MetadataLocation> {
+    let metadata = &publication.next.metadata;
+    let next = match &publication.base {
+        Some(base) => MetadataLocation::from_str(&base.metadata_location)?.with_next_version(),
+        None => MetadataLocation::new_with_metadata(metadata.location(), metadata),
+    };
+    let next = next.to_string();
+    let version = next
+        .rsplit('/')
+        .next()
+        .and_then(|file| file.split('-').next())
+        .unwrap_or_default();
+    let named = format!(
+        "{}/metadata/{version}-{}.metadata.json",
+        metadata.location(),
+        publication.intent.attempt
+    );
+    Ok(MetadataLocation::from_str(&named)?.with_new_metadata(metadata))
 }
 
 /// What a failed expectation of a publication means.

@@ -2,21 +2,29 @@
 //!
 //! 1. Load the table.
 //! 2. Plan the schema: pure, and the place of every refusal that the columns cause.
-//! 3. Make every part's data file one of the table's: the early file as it is where columns, types and
+//! 3. Record the intent: this attempt, at this table. Every file it makes carries the attempt's id in its name.
+//! 4. Make every part's data file one of the table's: the early file as it is where columns, types and
 //!    field ids are already final, else converted again from the part's bytes.
-//! 4. Write manifests and manifest list.
-//! 5. Publish.
+//! 5. Write manifests and manifest list.
+//! 6. Publish: metadata file, then one transaction that moves the pointer, commits the session and ends the intent.
+//!
+//! | the crash falls | a restart finds | and does |
+//! |---|---|---|
+//! | before the intent is durable | an open session | nothing |
+//! | after it, before the transaction is durable | an open session, an intent, files that nothing refers to | the first sweep removes the files, then the intent |
+//! | after the transaction | a committed session; perhaps a version hint that is due | the start writes the hint |
+//!
+//! A refusal before the transaction removes the files and then the intent. Of an unknown outcome of the transaction
+//! nothing is touched; the next start finds out what it was.
 //!
 //! The caller serialises commits of one table; the catalog's expectation guards against everybody else.
-//! A failure before step 5 leaves nothing but files, which are removed; of an unknown outcome in step 5
-//! nothing is removed.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt};
-use iceberg::spec::{DataFile, NestedFieldRef};
+use iceberg::spec::{DataFile, NestedFieldRef, TableMetadataBuildResult};
 use parquet::file::metadata::ParquetMetaDataReader;
 use tokio::sync::Semaphore;
 
@@ -27,7 +35,7 @@ use super::storage::TableStorage;
 use crate::blocking::blocking;
 use crate::clock::SharedClock;
 use crate::domain::{
-    CommitReceipt, CommitRequest, ConflictResolution, PartRecord, Session, Target,
+    CommitIntent, CommitReceipt, CommitRequest, ConflictResolution, PartRecord, Session,
 };
 use crate::error::{Error, ErrorCode, Result};
 use crate::ingest::Limits;
@@ -175,21 +183,41 @@ pub async fn commit(
         columns.as_ref(),
         request.conflict_resolution,
     )?;
-    let mut created = Vec::new();
-    let outcome = write_and_publish(context, session, request, base, &plan, &mut created).await;
-    match outcome {
+    let intent = CommitIntent {
+        attempt: context.clock.random_id(),
+        session: session.id.clone(),
+        target: request.target.clone(),
+        begun_at: context.clock.now(),
+    };
+    context.catalog.begin(&intent).await?;
+    match write_and_publish(context, session, request, &intent, base, &plan).await {
         Ok(receipt) => Ok(receipt),
-        Err(PublishError::AlreadyCommitted(receipt)) => Ok(receipt),
         Err(PublishError::Unknown(error)) => Err(error),
+        Err(PublishError::AlreadyCommitted(receipt)) => {
+            undo(context, &intent).await;
+            Ok(receipt)
+        }
         Err(PublishError::Refused(error)) => {
-            let storage = context.storage.clone();
-            let removal = blocking(move || {
-                created.iter().for_each(|location| storage.remove(location));
-                Ok(())
-            });
-            removal.await?;
+            undo(context, &intent).await;
             Err(error)
         }
+    }
+}
+
+/// Removes what an attempt that published nothing has written. What cannot be removed now is found by its intent at the
+/// next start.
+async fn undo(context: &CommitContext, intent: &CommitIntent) {
+    let (storage, target, attempt) = (
+        context.storage.clone(),
+        intent.target.clone(),
+        intent.attempt,
+    );
+    let undone = match blocking(move || storage.remove_attempt(&target, attempt)).await {
+        Ok(_) => context.catalog.abandon(attempt).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = undone {
+        tracing::warn!(%attempt, table = %intent.target, %error, "files of a refused commit are left until the next start");
     }
 }
 
@@ -197,9 +225,9 @@ async fn write_and_publish(
     context: &CommitContext,
     session: &Session,
     request: &CommitRequest,
+    intent: &CommitIntent,
     base: Option<BaseTable>,
     plan: &CommitPlan,
-    created: &mut Vec<String>,
 ) -> std::result::Result<CommitReceipt, PublishError> {
     let refused = PublishError::Refused;
     let target = request.target.clone();
@@ -208,23 +236,19 @@ async fn write_and_publish(
         .await
         .map_err(refused)?;
     let parts = session.records().filter(|record| record.rows > 0);
-    let making =
-        parts.map(|record| table_file(context, session, &request.target, record, &plan.schema));
+    let making = parts.map(|record| table_file(context, intent, record, &plan.schema));
     let outcomes: Vec<Result<TableFile>> =
         stream::iter(making).buffered(PARTS_AT_ONCE).collect().await;
-    let made = outcomes.iter().flatten();
-    created.extend(made.map(|file| file.location.clone()));
     let files = outcomes
         .into_iter()
         .collect::<Result<Vec<_>>>()
         .map_err(refused)?;
     let rows_written = session.records().map(|record| record.rows).sum();
     let files_created = files.len() as u64;
-    let (next, snapshot_id, written) =
-        build_snapshot(context, session, request, base.clone(), plan, files)
+    let (next, snapshot_id) =
+        build_snapshot(context, session, request, intent, base.clone(), plan, files)
             .await
             .map_err(refused)?;
-    created.extend(written);
     let receipt = CommitReceipt {
         table: request.target.clone(),
         snapshot_id,
@@ -235,7 +259,7 @@ async fn write_and_publish(
     let mut session_after = session.clone();
     session_after.commit_succeeded(request.clone(), receipt.clone());
     let publication = Publication {
-        target: request.target.clone(),
+        intent: intent.clone(),
         base,
         next,
         session_before: session.clone(),
@@ -257,26 +281,19 @@ struct TableFile {
 /// Makes a part's data file one of the table's.
 async fn table_file(
     context: &CommitContext,
-    session: &Session,
-    target: &Target,
+    intent: &CommitIntent,
     record: &PartRecord,
     schema: &SchemaPlan,
 ) -> Result<TableFile> {
-    // A name of this attempt alone: when it fails, what it made can go, whatever another one made.
-    let attempt = context.clock.random_id();
-    let name = format!(
-        "{}-{}-{}.parquet",
-        session.id,
-        part_stem(record),
-        attempt.simple()
-    );
+    let session = &intent.session;
+    let name = format!("{session}-{}-{}.parquet", part_stem(record), intent.attempt);
     let (part, rows) = (record.part, record.rows);
     let storage = context.storage.clone();
-    let target = target.clone();
+    let target = intent.target.clone();
     if let Some(early) = &record.data_file
         && early.fields.iter().all(|field| is_final(field, schema))
     {
-        let staged = context.layout.part_data_file(&session.id, record);
+        let staged = context.layout.part_data_file(session, record);
         let file_bytes = early.file_bytes;
         return blocking(move || {
             let location = storage.adopt(&target, &staged, &name)?;
@@ -291,7 +308,7 @@ async fn table_file(
     }
     let fields = conversion_fields(record, schema);
     let source = Source {
-        path: context.layout.part_file(&session.id, record),
+        path: context.layout.part_file(session, record),
         kind: record.kind,
         coding: record.coding,
         limits: context.limits,
@@ -344,10 +361,11 @@ async fn build_snapshot(
     context: &CommitContext,
     session: &Session,
     request: &CommitRequest,
+    intent: &CommitIntent,
     base: Option<BaseTable>,
     plan: &CommitPlan,
     files: Vec<TableFile>,
-) -> Result<(iceberg::spec::TableMetadataBuildResult, i64, Vec<String>)> {
+) -> Result<(TableMetadataBuildResult, i64)> {
     let mut properties = BTreeMap::from([
         ("calve.session-id".to_owned(), session.id.to_string()),
         ("calve.parts".to_owned(), session.parts.len().to_string()),
@@ -357,7 +375,7 @@ async fn build_snapshot(
     }
     let (target, plan) = (request.target.clone(), plan.clone());
     let storage = context.storage.clone();
-    let (now, random) = (context.clock.now(), context.clock.random_id());
+    let (now, attempt) = (context.clock.now(), intent.attempt);
     let runtime = tokio::runtime::Handle::current();
     blocking(move || {
         let snapshot = SnapshotPlan {
@@ -367,21 +385,16 @@ async fn build_snapshot(
             replaces: plan.replaces,
             properties,
             now,
-            random,
+            attempt,
         };
-        let mut builder = SnapshotBuilder::start(snapshot, storage.as_ref())?;
+        let builder = SnapshotBuilder::start(snapshot, storage.as_ref())?;
         let entries = files
             .into_iter()
             .map(|file| manifest_entry(file, builder.schema()))
             .collect::<Result<Vec<_>>>()?;
         storage.sync_data(&target)?;
-        let built = runtime.block_on(builder.build(entries));
-        if built.is_err() {
-            for location in builder.written() {
-                storage.remove(location);
-            }
-        }
-        Ok((built?, builder.snapshot_id(), builder.written().to_vec()))
+        let built = runtime.block_on(builder.build(entries))?;
+        Ok((built, builder.snapshot_id()))
     })
     .await
 }

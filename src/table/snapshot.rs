@@ -60,7 +60,7 @@ pub struct SnapshotPlan<'a> {
     /// The time.
     pub now: DateTime<Utc>,
     /// Random: names the snapshot's files, and the snapshot.
-    pub random: Uuid,
+    pub attempt: Uuid,
 }
 
 /// A snapshot that is being built: metadata with its schema, before the snapshot itself.
@@ -70,7 +70,6 @@ pub struct SnapshotBuilder<'a> {
     metadata: TableMetadataBuilder,
     preview: TableMetadata,
     snapshot_id: i64,
-    written: Vec<String>,
 }
 
 impl<'a> SnapshotBuilder<'a> {
@@ -92,14 +91,13 @@ impl<'a> SnapshotBuilder<'a> {
         if !preview.default_partition_spec().is_unpartitioned() {
             return Err(Error::internal("the table is partitioned"));
         }
-        let snapshot_id = snapshot_id(plan.random);
+        let snapshot_id = snapshot_id(plan.attempt);
         Ok(Self {
             plan,
             storage,
             metadata,
             preview,
             snapshot_id,
-            written: Vec::new(),
         })
     }
 
@@ -113,13 +111,8 @@ impl<'a> SnapshotBuilder<'a> {
         self.snapshot_id
     }
 
-    /// Files written so far, for the case that the snapshot is not published.
-    pub fn written(&self) -> &[String] {
-        &self.written
-    }
-
     /// Writes manifests and manifest list, and builds the metadata. The futures of the storage block.
-    pub async fn build(&mut self, added: Vec<DataFile>) -> Result<TableMetadataBuildResult> {
+    pub async fn build(&self, added: Vec<DataFile>) -> Result<TableMetadataBuildResult> {
         let spec = self.preview.default_partition_spec().clone();
         let mut collector = SnapshotSummaryCollector::default();
         let mut manifests = Vec::new();
@@ -157,19 +150,17 @@ impl<'a> SnapshotBuilder<'a> {
             .build()?)
     }
 
-    fn metadata_file(&mut self, name: String) -> String {
-        let location = format!("{}/metadata/{name}", self.preview.location());
-        self.written.push(location.clone());
-        location
+    fn metadata_file(&self, name: &str) -> String {
+        format!("{}/metadata/{name}", self.preview.location())
     }
 
     fn manifest_writer(
-        &mut self,
+        &self,
         index: usize,
         schema: SchemaRef,
         spec: PartitionSpec,
     ) -> Result<ManifestWriterBuilder> {
-        let location = self.metadata_file(format!("{}-m{index}.avro", self.plan.random));
+        let location = self.metadata_file(&format!("{}-m{index}.avro", self.plan.attempt));
         let output = self.storage.files().new_output(location)?;
         Ok(ManifestWriterBuilder::new(
             output,
@@ -180,7 +171,7 @@ impl<'a> SnapshotBuilder<'a> {
     }
 
     async fn write_added(
-        &mut self,
+        &self,
         added: Vec<DataFile>,
         spec: &PartitionSpecRef,
     ) -> Result<ManifestFile> {
@@ -208,7 +199,7 @@ impl<'a> SnapshotBuilder<'a> {
 
     /// One manifest of deletions for each manifest that had live files.
     async fn write_deleted(
-        &mut self,
+        &self,
         before: Vec<ManifestFile>,
         collector: &mut SnapshotSummaryCollector,
     ) -> Result<Vec<ManifestFile>> {
@@ -245,7 +236,7 @@ impl<'a> SnapshotBuilder<'a> {
 
     /// The manifests that an append keeps; written anew where a column's widening makes their bounds too
     /// narrow.
-    async fn carried_on(&mut self, before: Vec<ManifestFile>) -> Result<Vec<ManifestFile>> {
+    async fn carried_on(&self, before: Vec<ManifestFile>) -> Result<Vec<ManifestFile>> {
         let live = before.into_iter().filter(has_live_files);
         let fields_before = self.plan.base.map(|base| base.columns().fields);
         let is_widened = fields_before
@@ -263,7 +254,7 @@ impl<'a> SnapshotBuilder<'a> {
 
     /// The manifest with its live files' bounds in the schema's types; `None` when they are already.
     async fn with_wider_bounds(
-        &mut self,
+        &self,
         manifest: &ManifestFile,
         index: usize,
     ) -> Result<Option<ManifestFile>> {
@@ -298,10 +289,10 @@ impl<'a> SnapshotBuilder<'a> {
         Ok(Some(writer.write_manifest_file().await?))
     }
 
-    async fn write_list(&mut self, manifests: Vec<ManifestFile>) -> Result<String> {
-        let location = self.metadata_file(format!(
+    async fn write_list(&self, manifests: Vec<ManifestFile>) -> Result<String> {
+        let location = self.metadata_file(&format!(
             "snap-{}-1-{}.avro",
-            self.snapshot_id, self.plan.random
+            self.snapshot_id, self.plan.attempt
         ));
         let output = self.storage.files().new_output(&location)?;
         let mut writer = ManifestListWriter::v2(

@@ -19,6 +19,7 @@ use iceberg::io::{
     StorageConfig, StorageFactory,
 };
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::domain::Target;
 use crate::error::{Error, Result};
@@ -53,8 +54,8 @@ pub trait TableStorage: Send + Sync {
     /// Says in the table's folder which metadata file is current, for readers without a catalog.
     fn write_version_hint(&self, target: &Target, metadata_location: &str) -> Result<()>;
 
-    /// Removes a file that nothing refers to.
-    fn remove(&self, location: &str);
+    /// Removes every file of a commit attempt that was not published; gives their number.
+    fn remove_attempt(&self, target: &Target, attempt: Uuid) -> Result<usize>;
 }
 
 /// Tables as folders below the warehouse.
@@ -123,8 +124,14 @@ impl TableStorage for LocalStorage {
             .map_err(|error| Error::storage("writing a version hint", &error))
     }
 
-    fn remove(&self, location: &str) {
-        durable::remove_quietly(&local_path(location));
+    fn remove_attempt(&self, target: &Target, attempt: Uuid) -> Result<usize> {
+        let name_part = attempt.to_string();
+        let mut removed = 0;
+        for folder in [self.data_folder(target), self.metadata_folder(target)] {
+            removed += durable::remove_files(&folder, |name| name.contains(&name_part))
+                .map_err(|error| Error::storage("removing the files of a commit", &error))?;
+        }
+        Ok(removed)
     }
 }
 

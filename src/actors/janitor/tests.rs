@@ -109,7 +109,13 @@ impl World {
 
     fn sweeper(&self, in_memory: Option<SessionId>) -> Sweeper {
         let is_in_memory = Box::new(move |id: &SessionId| Some(id) == in_memory.as_ref());
-        Sweeper::new(self.surroundings.clone(), is_in_memory, &self.config)
+        let cut_off = self.surroundings.commits.catalog.unfinished().unwrap();
+        Sweeper::new(
+            self.surroundings.clone(),
+            is_in_memory,
+            cut_off,
+            &self.config,
+        )
     }
 
     fn load(&self, session: &Session) -> Option<Session> {
@@ -222,4 +228,45 @@ async fn what_a_crash_left_of_a_committed_session_goes() {
     assert_eq!(report.removed_files, 2);
     assert!(!files[0].parent().unwrap().exists());
     assert_eq!(world.load(&session), Some(committed), "its answer stays");
+}
+
+#[tokio::test]
+async fn files_of_a_commit_that_was_cut_off_go_and_no_others() {
+    let world = World::new();
+    let (session, _) = world.session(1).await;
+    let (request, _) = testing::commit("t", world.clock.now());
+    let intent = |attempt| CommitIntent {
+        attempt: Uuid::from_u128(attempt),
+        session: session.id.clone(),
+        target: request.target.clone(),
+        begun_at: session.created_at,
+    };
+    let (dead, later) = (intent(1), intent(2));
+    let commits = &world.surroundings.commits;
+    commits.catalog.begin(&dead).await.unwrap();
+    let sweeper = world.sweeper(None);
+    // One that this run of the server has begun.
+    commits.catalog.begin(&later).await.unwrap();
+    let table = world.surroundings.layout.table_folder(&request.target);
+    commits.storage.prepare(&request.target).unwrap();
+    let file = |name: &str, attempt: Uuid| table.join(name.replace('*', &attempt.to_string()));
+    let names = [
+        "data/s-00001-1-*.parquet",
+        "metadata/*-m0.avro",
+        "metadata/00001-*.metadata.json.tmp",
+    ];
+    for name in names {
+        for attempt in [dead.attempt, later.attempt] {
+            File::create(file(name, attempt)).unwrap();
+        }
+    }
+    let (sweeper, report) = sweep(sweeper).await;
+    assert_eq!((report.undone_commits, report.removed_files), (1, 3));
+    for name in names {
+        assert!(!file(name, dead.attempt).exists(), "{name}");
+        assert!(file(name, later.attempt).exists(), "{name}");
+    }
+    assert_eq!(commits.catalog.unfinished().unwrap(), [later]);
+    let (_, report) = sweep(sweeper).await;
+    assert_eq!(report, SweepReport::default());
 }
