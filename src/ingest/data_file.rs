@@ -18,6 +18,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::store::durable;
+use crate::store::fault::Artifact;
 
 /// Encoded bytes after which a row group ends.
 const ROW_GROUP_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -83,7 +84,7 @@ impl DataFileWriter {
             return Err(Error::internal("the data file is finished"));
         };
         let sized = writer.into_inner().map_err(parquet_error).and_then(|file| {
-            file.sync_data()
+            durable::sync_file(Artifact::DataFile, &file)
                 .and_then(|()| file.metadata())
                 .map_err(|error| Error::storage("syncing a data file", &error))
         });

@@ -7,15 +7,39 @@
 //! acknowledge.
 //!
 //! All functions block; call them from blocking threads only. How many of them run at once is bounded
-//! by the callers (about eight concurrent syncs is best on the disks that were measured).
+//! by the callers (about eight concurrent syncs is best on the disks that were measured). Callers say which
+//! kind of file it is, so that tests can fail each step by name: see [`super::fault`].
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use super::fault::{Artifact, Operation, step};
+
+/// Makes a file's bytes durable.
+pub fn sync_file(artifact: Artifact, file: &File) -> io::Result<()> {
+    step(Operation::Sync, artifact, || file.sync_data())
+}
+
 /// Makes the names in `folder` durable.
-pub fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
+pub fn sync_folder(artifact: Artifact, folder: &Path) -> io::Result<()> {
+    step(Operation::SyncFolder, artifact, || {
+        File::open(folder)?.sync_all()
+    })
+}
+
+/// Gives a synced file its final name, which is durable after [`sync_folder`].
+pub fn rename_file(artifact: Artifact, from: &Path, to: &Path) -> io::Result<()> {
+    step(Operation::Rename, artifact, || fs::rename(from, to))
+}
+
+/// Makes what sled was given durable: its log's bytes and names. sled's own flush is no sync.
+pub fn sync_journal(db: &sled::Db, log: &File, folder: &File) -> io::Result<()> {
+    step(Operation::Flush, Artifact::Journal, || Ok(db.flush()?))?;
+    sync_file(Artifact::Journal, log)?;
+    step(Operation::SyncFolder, Artifact::Journal, || {
+        folder.sync_all()
+    })
 }
 
 /// Creates `folder` and its missing parents, each of them durably. The deepest one that is there already is
@@ -28,20 +52,23 @@ pub fn create_folders(folder: &Path) -> io::Result<()> {
             break;
         }
         if path.is_dir() {
-            sync_folder(parent_of(path))?;
+            sync_folder(Artifact::Folder, parent_of(path))?;
             break;
         }
         missing.push(path);
         current = path.parent();
     }
     for path in missing.into_iter().rev() {
-        match fs::create_dir(path) {
-            Ok(()) => {}
-            // Another thread may create the same folder; its name is synced below all the same.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
-            Err(error) => return Err(error),
-        }
-        sync_folder(parent_of(path))?;
+        step(Operation::Create, Artifact::Folder, || {
+            match fs::create_dir(path) {
+                // Another thread may create the same folder; its name is synced below all the same.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {
+                    Ok(())
+                }
+                created => created,
+            }
+        })?;
+        sync_folder(Artifact::Folder, parent_of(path))?;
     }
     Ok(())
 }
@@ -51,15 +78,8 @@ pub fn create_new(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).open(path)
 }
 
-/// Makes a finished file durable under its final name: fsync, rename. The folder is synced by
-/// [`sync_folder`], once for all the names that belong together.
-pub fn sync_and_rename(file: &File, from: &Path, to: &Path) -> io::Result<()> {
-    file.sync_data()?;
-    fs::rename(from, to)
-}
-
 /// Writes `bytes` durably as `path`, atomically replacing what was there.
-pub fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub fn write_file(artifact: Artifact, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = temporary_name(path);
     let result = (|| {
         let mut file = OpenOptions::new()
@@ -68,8 +88,9 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
             .truncate(true)
             .open(&temporary)?;
         file.write_all(bytes)?;
-        sync_and_rename(&file, &temporary, path)?;
-        sync_folder(parent_of(path))
+        sync_file(artifact, &file)?;
+        rename_file(artifact, &temporary, path)?;
+        sync_folder(artifact, parent_of(path))
     })();
     if result.is_err() {
         remove_quietly(&temporary);
@@ -79,8 +100,8 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Gives an immutable, synced file a second name; where the file system has no links, or the name is on
 /// another one, a copy. The name is durable after [`sync_folder`].
-pub fn link_file(from: &Path, to: &Path) -> io::Result<()> {
-    match fs::hard_link(from, to) {
+pub fn link_file(artifact: Artifact, from: &Path, to: &Path) -> io::Result<()> {
+    match step(Operation::Link, artifact, || fs::hard_link(from, to)) {
         Ok(()) => Ok(()),
         Err(error)
             if matches!(
@@ -91,17 +112,18 @@ pub fn link_file(from: &Path, to: &Path) -> io::Result<()> {
                     | io::ErrorKind::TooManyLinks
             ) =>
         {
-            copy_file(from, to)
+            copy_file(artifact, from, to)
         }
         Err(error) => Err(error),
     }
 }
 
-fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
+fn copy_file(artifact: Artifact, from: &Path, to: &Path) -> io::Result<()> {
     let temporary = temporary_name(to);
     let copied = fs::copy(from, &temporary)
         .and_then(|_| File::open(&temporary))
-        .and_then(|file| sync_and_rename(&file, &temporary, to));
+        .and_then(|file| sync_file(artifact, &file))
+        .and_then(|()| rename_file(artifact, &temporary, to));
     if copied.is_err() {
         remove_quietly(&temporary);
     }
@@ -109,22 +131,22 @@ fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Renames a folder durably.
-pub fn rename_folder(from: &Path, to: &Path) -> io::Result<()> {
-    fs::rename(from, to)?;
-    sync_folder(parent_of(to))
+pub fn rename_folder(artifact: Artifact, from: &Path, to: &Path) -> io::Result<()> {
+    rename_file(artifact, from, to)?;
+    sync_folder(artifact, parent_of(to))
 }
 
 /// Makes every file and folder below `folder`, and the folder itself, durable.
-pub fn sync_tree(folder: &Path) -> io::Result<()> {
+pub fn sync_tree(artifact: Artifact, folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
-            sync_tree(&entry.path())?;
+            sync_tree(artifact, &entry.path())?;
         } else {
-            File::open(entry.path())?.sync_all()?;
+            sync_file(artifact, &File::open(entry.path())?)?;
         }
     }
-    sync_folder(folder)
+    sync_folder(artifact, folder)
 }
 
 /// Bytes that may still be written below `folder`.
@@ -185,8 +207,8 @@ mod tests {
         let path = folder.path().join("a/b/c.txt");
         create_folders(path.parent().unwrap()).unwrap();
         create_folders(path.parent().unwrap()).unwrap();
-        write_file(&path, b"one").unwrap();
-        write_file(&path, b"two").unwrap();
+        write_file(Artifact::Marker, &path, b"one").unwrap();
+        write_file(Artifact::Marker, &path, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     }
@@ -195,14 +217,14 @@ mod tests {
     fn a_second_name_keeps_the_content() {
         let folder = tempfile::tempdir().unwrap();
         let (from, to) = (folder.path().join("from"), folder.path().join("to"));
-        write_file(&from, b"x").unwrap();
-        link_file(&from, &to).unwrap();
+        write_file(Artifact::Marker, &from, b"x").unwrap();
+        link_file(Artifact::DataFile, &from, &to).unwrap();
         assert!(
-            link_file(&from, &to).is_err(),
+            link_file(Artifact::DataFile, &from, &to).is_err(),
             "a name is never overwritten"
         );
         let copy = folder.path().join("copy");
-        copy_file(&from, &copy).unwrap();
+        copy_file(Artifact::DataFile, &from, &copy).unwrap();
         assert_eq!(fs::read(&copy).unwrap(), b"x");
         fs::remove_file(&from).unwrap();
         assert_eq!(fs::read(&to).unwrap(), b"x");
@@ -211,6 +233,6 @@ mod tests {
     #[test]
     fn a_failed_write_says_so() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(write_file(&folder.path().join("missing/file"), b"x").is_err());
+        assert!(write_file(Artifact::Marker, &folder.path().join("missing/file"), b"x").is_err());
     }
 }

@@ -14,35 +14,33 @@
 //! every later write and read: the kernel may have dropped the dirty pages, so no later sync can be trusted. The
 //! server reports not-ready; a restart reads what really is on the disk.
 //!
-//! **What a crash loses.** Only what was not acknowledged. A crash during the very first start is
-//! harmless: the journal is made in a side folder and renamed into place when it is complete. A marker
-//! outside sled names the store; a journal that lost its own copy of it (an emptied database) is refused.
+//! **What a crash loses.** Only what was not acknowledged. How a store is made, recognised and raised to a
+//! newer format is in `open`.
 
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use serde::{Deserialize, Serialize};
 use sled::transaction::{ConflictableTransactionError, TransactionError, TransactionalTree};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
+use super::durable;
+use super::fault::Artifact;
 use super::layout::Layout;
-use super::{durable, keys};
 use crate::error::{Error, ErrorCode};
 use crate::telemetry::Metrics;
+
+mod open;
+
+pub use open::OpenError;
 
 /// Most writes that share one sync. More would only make the first of them wait longer.
 const GROUP_WRITES_MAX: usize = 512;
 /// Writes that may wait for the writer; more are refused, and their clients come again.
 const QUEUED_WRITES_MAX: usize = 16 * 1024;
-/// sled's page cache. Records are small and hot ones live in the actors.
-const CACHE_BYTES: u64 = 32 * 1024 * 1024;
-/// The newest store format this build understands.
-const FORMAT: u32 = 1;
 
 /// What must be true of a key for a write to be applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,49 +104,6 @@ impl From<WriteError> for Error {
     }
 }
 
-/// Why the journal could not be opened; the text tells what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The disk refused.
-    #[error("cannot prepare the journal: {0}")]
-    Io(#[from] std::io::Error),
-    /// sled refused or panicked.
-    #[error(
-        "cannot open the journal in `{folder}`: {reason}. If another calve uses this data folder, stop it first; otherwise restore the folder `journal` from a backup"
-    )]
-    Sled {
-        /// The journal's folder.
-        folder: String,
-        /// sled's message.
-        reason: String,
-    },
-    /// The marker and the journal do not belong together.
-    #[error(
-        "the data folder `{folder}` was in use before, but its journal {problem}. Refusing to start on it, because that would forget acknowledged uploads. Restore the folder `journal` from a backup"
-    )]
-    Emptied {
-        /// The data folder.
-        folder: String,
-        /// What is wrong.
-        problem: &'static str,
-    },
-    /// A newer Calve wrote this store.
-    #[error(
-        "the data folder was written by a newer calve (store format {found}, this one knows {known}); start that version, or a newer one",
-        known = FORMAT
-    )]
-    Newer {
-        /// The format found.
-        found: u32,
-    },
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Marker {
-    format: u32,
-    store_id: Uuid,
-}
-
 struct Request {
     write: Write,
     reply: oneshot::Sender<Result<(), WriteError>>,
@@ -185,14 +140,14 @@ impl Journal {
         new_store_id: Uuid,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, JournalWriter), OpenError> {
-        let db = open_store(layout, new_store_id)?;
+        let db = open::open_store(layout, new_store_id)?;
         let folder = layout.journal_folder();
         let log = File::options()
             .read(true)
             .write(true)
             .open(folder.join("db"))?;
         // What recovery may have rewritten counts as on disk from here on.
-        durable::sync_tree(&folder)?;
+        durable::sync_tree(Artifact::Journal, &folder)?;
         let failed = Arc::new(AtomicBool::new(false));
         let (requests, queue) = mpsc::channel(QUEUED_WRITES_MAX);
         let writer = Writer {
@@ -288,96 +243,6 @@ fn decode_count(value: Option<&[u8]>) -> u64 {
         .map_or(0, u64::from_be_bytes)
 }
 
-/// The store below the data folder, made first if there is none.
-fn open_store(layout: &Layout, new_store_id: Uuid) -> Result<sled::Db, OpenError> {
-    let emptied = |problem| OpenError::Emptied {
-        folder: layout.root().display().to_string(),
-        problem,
-    };
-    durable::create_folders(layout.root())?;
-    let outer = read_marker(layout)?;
-    if !layout.journal_folder().exists() {
-        if outer.is_some() {
-            return Err(emptied("is missing"));
-        }
-        make_store(layout, new_store_id)?;
-    }
-    let db = open_sled(layout.journal_folder())?;
-    let inner = db
-        .get(keys::MARKER)
-        .map_err(|error| sled_error(&layout.journal_folder(), error))?
-        .and_then(|bytes| serde_json::from_slice::<Marker>(&bytes).ok());
-    match (outer, inner) {
-        (_, Some(inner)) if inner.format > FORMAT => Err(OpenError::Newer {
-            found: inner.format,
-        }),
-        (Some(outer), Some(inner)) if outer == inner => Ok(db),
-        (Some(_), Some(_)) => Err(emptied("belongs to another store")),
-        (_, None) => Err(emptied("is empty")),
-        (None, Some(inner)) => {
-            // The first start ended between making the journal and naming it.
-            let bytes = serde_json::to_vec(&inner).map_err(std::io::Error::from)?;
-            durable::write_file(&layout.marker_file(), &bytes)?;
-            Ok(db)
-        }
-    }
-}
-
-fn read_marker(layout: &Layout) -> Result<Option<Marker>, OpenError> {
-    match std::fs::read(layout.marker_file()) {
-        Ok(bytes) => Ok(Some(
-            serde_json::from_slice(&bytes).map_err(std::io::Error::from)?,
-        )),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Makes a complete store in the side folder and renames it into place.
-fn make_store(layout: &Layout, store_id: Uuid) -> Result<(), OpenError> {
-    let nursery = layout.journal_nursery();
-    if nursery.exists() {
-        std::fs::remove_dir_all(&nursery)?;
-    }
-    let marker = Marker {
-        format: FORMAT,
-        store_id,
-    };
-    let bytes = serde_json::to_vec(&marker).map_err(std::io::Error::from)?;
-    let db = open_sled(nursery.clone())?;
-    db.insert(keys::MARKER, bytes)
-        .and_then(|_| db.flush())
-        .map_err(|error| sled_error(&nursery, error))?;
-    drop(db);
-    durable::sync_tree(&nursery)?;
-    durable::rename_folder(&nursery, &layout.journal_folder())?;
-    Ok(())
-}
-
-fn open_sled(folder: std::path::PathBuf) -> Result<sled::Db, OpenError> {
-    let config = sled::Config::new()
-        .path(&folder)
-        .cache_capacity(CACHE_BYTES)
-        .flush_every_ms(None)
-        .mode(sled::Mode::HighThroughput);
-    // sled 0.34 can panic on a damaged log; a message is worth more than a backtrace.
-    match catch_unwind(AssertUnwindSafe(|| config.open())) {
-        Ok(Ok(db)) => Ok(db),
-        Ok(Err(error)) => Err(sled_error(&folder, error)),
-        Err(_) => Err(sled_error(
-            &folder,
-            "sled panicked while recovering its log",
-        )),
-    }
-}
-
-fn sled_error(folder: &std::path::Path, reason: impl ToString) -> OpenError {
-    OpenError::Sled {
-        folder: folder.display().to_string(),
-        reason: reason.to_string(),
-    }
-}
-
 struct Writer {
     db: sled::Db,
     log: File,
@@ -430,13 +295,7 @@ impl Writer {
             Err(TransactionError::Storage(error)) => return self.fail(group, &error.to_string()),
             Err(TransactionError::Abort(())) => return self.fail(group, "transaction aborted"),
         };
-        let synced = self
-            .db
-            .flush()
-            .map_err(std::io::Error::from)
-            .and_then(|_| self.log.sync_data())
-            .and_then(|()| self.folder.sync_all());
-        match synced {
+        match durable::sync_journal(&self.db, &self.log, &self.folder) {
             Ok(()) => outcomes,
             Err(error) => self.fail(group, &error.to_string()),
         }

@@ -5,6 +5,7 @@
 //! acknowledgement. A file without a record is garbage; a record without its file cannot happen.
 
 pub mod durable;
+pub mod fault;
 pub mod journal;
 pub mod keys;
 pub mod layout;

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 
 use super::durable;
+use super::fault::Artifact;
 use crate::blocking::blocking;
 use crate::error::{Error, ErrorCode, Result};
 use crate::ingest::digest::{ExpectedDigests, Hasher};
@@ -191,12 +192,13 @@ impl Sink {
 /// from the part. Blocks.
 pub fn seal(raw: (&Path, &Path), data: Option<(&Path, &Path)>) -> Result<()> {
     let sealed = (|| {
-        durable::sync_and_rename(&File::open(raw.0)?, raw.0, raw.1)?;
+        durable::sync_file(Artifact::PartBytes, &File::open(raw.0)?)?;
+        durable::rename_file(Artifact::PartBytes, raw.0, raw.1)?;
         if let Some((from, to)) = data {
-            std::fs::rename(from, to)?;
+            durable::rename_file(Artifact::DataFile, from, to)?;
         }
         match raw.1.parent() {
-            Some(folder) => durable::sync_folder(folder),
+            Some(folder) => durable::sync_folder(Artifact::PartBytes, folder),
             None => Ok(()),
         }
     })();

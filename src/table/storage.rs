@@ -24,6 +24,7 @@ use uuid::Uuid;
 use crate::domain::Target;
 use crate::error::{Error, Result};
 use crate::store::durable;
+use crate::store::fault::Artifact;
 use crate::store::layout::Layout;
 
 /// Prefix of every location.
@@ -100,7 +101,7 @@ impl TableStorage for LocalStorage {
 
     fn adopt(&self, target: &Target, staged: &Path, name: &str) -> Result<String> {
         let (path, location) = self.new_data_file(target, name);
-        durable::link_file(staged, &path)
+        durable::link_file(Artifact::DataFile, staged, &path)
             .map_err(|error| Error::storage("linking a data file into its table", &error))?;
         Ok(location)
     }
@@ -112,7 +113,7 @@ impl TableStorage for LocalStorage {
     }
 
     fn sync_data(&self, target: &Target) -> Result<()> {
-        durable::sync_folder(&self.data_folder(target))
+        durable::sync_folder(Artifact::DataFile, &self.data_folder(target))
             .map_err(|error| Error::storage("syncing a table's folder", &error))
     }
 
@@ -120,7 +121,7 @@ impl TableStorage for LocalStorage {
         let file = metadata_location.rsplit('/').next().unwrap_or_default();
         let version = file.strip_suffix(".metadata.json").unwrap_or(file);
         let path = self.metadata_folder(target).join("version-hint.text");
-        durable::write_file(&path, version.as_bytes())
+        durable::write_file(Artifact::VersionHint, &path, version.as_bytes())
             .map_err(|error| Error::storage("writing a version hint", &error))
     }
 
@@ -132,6 +133,18 @@ impl TableStorage for LocalStorage {
                 .map_err(|error| Error::storage("removing the files of a commit", &error))?;
         }
         Ok(removed)
+    }
+}
+
+/// What a file in a table's metadata folder is, by its name.
+fn metadata_artifact(path: &Path) -> Artifact {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    if name.ends_with(".metadata.json") {
+        Artifact::Metadata
+    } else if name.starts_with("snap-") {
+        Artifact::ManifestList
+    } else {
+        Artifact::Manifest
     }
 }
 
@@ -191,7 +204,8 @@ impl Storage for DurableFiles {
 
     async fn write(&self, path: &str, bytes: Bytes) -> iceberg::Result<()> {
         let path = local_path(path);
-        durable::write_file(&path, &bytes).map_err(|error| failed("writing", &path, error))
+        durable::write_file(metadata_artifact(&path), &path, &bytes)
+            .map_err(|error| failed("writing", &path, error))
     }
 
     async fn writer(&self, path: &str) -> iceberg::Result<Box<dyn FileWrite>> {
@@ -261,7 +275,7 @@ impl FileWrite for LocalFileWrite {
     }
 
     async fn close(&mut self) -> iceberg::Result<()> {
-        durable::write_file(&self.path, &self.bytes)
+        durable::write_file(metadata_artifact(&self.path), &self.path, &self.bytes)
             .map_err(|error| failed("writing", &self.path, error))
     }
 }

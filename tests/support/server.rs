@@ -83,6 +83,15 @@ impl TestServer {
         !output.stdout.is_empty()
     }
 
+    /// Starts the server, which must end by itself with a failure; gives the end of its log.
+    #[track_caller]
+    pub fn expect_refused_start(&self) -> String {
+        let output = self.spawn().wait_with_output().expect("the server's end");
+        assert_eq!(output.status.code(), Some(1), "{}", self.log_tail());
+        assert!(output.stdout.is_empty(), "it said that it listens");
+        self.log_tail()
+    }
+
     /// Starts the server again on the same data; it must not be running.
     #[track_caller]
     pub fn restart(&mut self) {

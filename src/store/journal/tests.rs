@@ -1,6 +1,8 @@
 //! What the journal keeps, refuses, and survives.
 
+use super::open::open_sled;
 use super::*;
+use crate::store::keys;
 
 fn open(layout: &Layout) -> Result<(Journal, JournalWriter), OpenError> {
     Journal::open(layout, Uuid::from_u128(7), Arc::new(Metrics::new()))

@@ -16,8 +16,12 @@ fn session() -> Session {
 }
 
 fn part(number: u16, columns: usize) -> PartRecord {
-    let column = |index| ColumnRecord {
-        name: format!("column {index}"),
+    // Names that do not compress.
+    let column = |index: usize| ColumnRecord {
+        name: Uuid::from_u128(
+            (index as u128 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835),
+        )
+        .to_string(),
         content: ColumnType::Void,
     };
     PartRecord {
@@ -50,7 +54,9 @@ async fn a_part_is_what_was_written_last() {
         (3, 500),
     ] {
         let record = part(number, columns);
-        write(&journal, stage_part(&session, &record).unwrap()).await;
+        let staging = stage_part(&session, &record).unwrap();
+        assert_eq!(staging.puts.len() > 1, columns > 100, "chunks");
+        write(&journal, staging).await;
         session.put_part(record);
     }
     for number in [PartNumber(1), PartNumber(3)] {

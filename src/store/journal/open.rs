@@ -1,0 +1,186 @@
+//! Opens the store: makes it on the first start, recognises it on every other, and raises an older one to this build's format.
+//!
+//! **Crashes.** The first start makes the journal in a side folder, syncs it, and renames it into place, because sled's own
+//! first files can be left torn for ever; then a marker outside sled names the store. A journal without the marker is a first start
+//! that was cut off in between; a marker without its journal, or with an emptied one, is refused.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::store::fault::Artifact;
+use crate::store::layout::Layout;
+use crate::store::{durable, keys};
+
+/// The newest store format this build understands, and the one it makes of older ones. Format 2 compresses part records,
+/// which is the only difference to 1; what a store has of format 1 stays as it is and is read.
+const FORMAT: u32 = 2;
+
+/// sled's page cache. Records are small and hot ones live in the actors.
+const CACHE_BYTES: u64 = 32 * 1024 * 1024;
+/// Why the journal could not be opened; the text tells what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The disk refused.
+    #[error("cannot prepare the journal: {0}")]
+    Io(#[from] std::io::Error),
+    /// sled refused or panicked.
+    #[error(
+        "cannot open the journal in `{folder}`: {reason}. If another calve uses this data folder, stop it first; otherwise restore the folder `journal` from a backup"
+    )]
+    Sled {
+        /// The journal's folder.
+        folder: String,
+        /// sled's message.
+        reason: String,
+    },
+    /// The marker and the journal do not belong together.
+    #[error(
+        "the data folder `{folder}` was in use before, but its journal {problem}. Refusing to start on it, because that would forget acknowledged uploads. Restore the folder `journal` from a backup"
+    )]
+    Emptied {
+        /// The data folder.
+        folder: String,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// A newer Calve wrote this store.
+    #[error(
+        "the data folder was written by a newer calve (store format {found}, this one knows {known}); start that version, or a newer one",
+        known = FORMAT
+    )]
+    Newer {
+        /// The format found.
+        found: u32,
+    },
+}
+
+/// Names a store; once in the journal, once in a file beside it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Marker {
+    format: u32,
+    store_id: Uuid,
+}
+
+/// The store below the data folder, made first if there is none.
+pub(super) fn open_store(layout: &Layout, new_store_id: Uuid) -> Result<sled::Db, OpenError> {
+    let emptied = |problem| OpenError::Emptied {
+        folder: layout.root().display().to_string(),
+        problem,
+    };
+    durable::create_folders(layout.root())?;
+    let outer = read_marker(layout)?;
+    if !layout.journal_folder().exists() {
+        if outer.is_some() {
+            return Err(emptied("is missing"));
+        }
+        make_store(layout, new_store_id)?;
+    }
+    let db = open_sled(layout.journal_folder())?;
+    let inner = db
+        .get(keys::MARKER)
+        .map_err(|error| sled_error(&layout.journal_folder(), error))?
+        .and_then(|bytes| serde_json::from_slice::<Marker>(&bytes).ok());
+    match (outer, inner) {
+        (outer, Some(inner)) if format_of(outer.as_ref(), &inner) > FORMAT => {
+            Err(OpenError::Newer {
+                found: format_of(outer.as_ref(), &inner),
+            })
+        }
+        (Some(outer), Some(inner)) if outer.store_id == inner.store_id => {
+            if outer.format < FORMAT || inner.format < FORMAT {
+                raise_format(layout, &db, inner.store_id)?;
+            }
+            Ok(db)
+        }
+        (Some(_), Some(_)) => Err(emptied("belongs to another store")),
+        (_, None) => Err(emptied("is empty")),
+        (None, Some(inner)) => {
+            // The first start ended between making the journal and naming it.
+            let bytes = serde_json::to_vec(&inner).map_err(std::io::Error::from)?;
+            durable::write_file(Artifact::Marker, &layout.marker_file(), &bytes)?;
+            Ok(db)
+        }
+    }
+}
+
+/// The newer of what the two markers say.
+fn format_of(outer: Option<&Marker>, inner: &Marker) -> u32 {
+    outer.map_or(0, |outer| outer.format).max(inner.format)
+}
+
+/// Says in both markers that the store has this build's format, so that an older build refuses it. The journal's own goes
+/// first; a crash in between leaves two that differ, and the next start does it again.
+fn raise_format(layout: &Layout, db: &sled::Db, store_id: Uuid) -> Result<(), OpenError> {
+    let marker = Marker {
+        format: FORMAT,
+        store_id,
+    };
+    let bytes = serde_json::to_vec(&marker).map_err(std::io::Error::from)?;
+    db.insert(keys::MARKER, bytes.as_slice())
+        .and_then(|_| db.flush())
+        .map_err(|error| sled_error(&layout.journal_folder(), error))?;
+    durable::sync_tree(Artifact::Journal, &layout.journal_folder())?;
+    durable::write_file(Artifact::Marker, &layout.marker_file(), &bytes)?;
+    tracing::info!(
+        format = FORMAT,
+        "the data folder has a new format; older versions of calve refuse it from now on"
+    );
+    Ok(())
+}
+
+fn read_marker(layout: &Layout) -> Result<Option<Marker>, OpenError> {
+    match std::fs::read(layout.marker_file()) {
+        Ok(bytes) => Ok(Some(
+            serde_json::from_slice(&bytes).map_err(std::io::Error::from)?,
+        )),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes a complete store in the side folder and renames it into place.
+fn make_store(layout: &Layout, store_id: Uuid) -> Result<(), OpenError> {
+    let nursery = layout.journal_nursery();
+    if nursery.exists() {
+        std::fs::remove_dir_all(&nursery)?;
+    }
+    let marker = Marker {
+        format: FORMAT,
+        store_id,
+    };
+    let bytes = serde_json::to_vec(&marker).map_err(std::io::Error::from)?;
+    let db = open_sled(nursery.clone())?;
+    db.insert(keys::MARKER, bytes)
+        .and_then(|_| db.flush())
+        .map_err(|error| sled_error(&nursery, error))?;
+    drop(db);
+    durable::sync_tree(Artifact::Journal, &nursery)?;
+    durable::rename_folder(Artifact::Journal, &nursery, &layout.journal_folder())?;
+    Ok(())
+}
+
+pub(super) fn open_sled(folder: std::path::PathBuf) -> Result<sled::Db, OpenError> {
+    let config = sled::Config::new()
+        .path(&folder)
+        .cache_capacity(CACHE_BYTES)
+        .flush_every_ms(None)
+        .mode(sled::Mode::HighThroughput);
+    // sled 0.34 can panic on a damaged log; a message is worth more than a backtrace.
+    match catch_unwind(AssertUnwindSafe(|| config.open())) {
+        Ok(Ok(db)) => Ok(db),
+        Ok(Err(error)) => Err(sled_error(&folder, error)),
+        Err(_) => Err(sled_error(
+            &folder,
+            "sled panicked while recovering its log",
+        )),
+    }
+}
+
+fn sled_error(folder: &std::path::Path, reason: impl ToString) -> OpenError {
+    OpenError::Sled {
+        folder: folder.display().to_string(),
+        reason: reason.to_string(),
+    }
+}
