@@ -7,7 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Lines};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Instant;
 
@@ -83,6 +83,29 @@ impl TestServer {
         !output.stdout.is_empty()
     }
 
+    /// Sets a variable of the server's environment, from its next start on; `None` takes it away.
+    pub fn set_variable(&mut self, key: &str, value: Option<&str>) {
+        self.environment.retain(|(name, _)| name != key);
+        let value = value.map(|value| (key.to_owned(), value.to_owned()));
+        self.environment.extend(value);
+    }
+
+    /// Starts the server; gives its end if it ended before it listened.
+    #[track_caller]
+    pub fn try_start(&mut self) -> Result<(), ExitStatus> {
+        let mut child = self.spawn();
+        let lines =
+            BufReader::new(child.stdout.take().expect("the server's standard output")).lines();
+        self.listen_to(child, lines)
+    }
+
+    /// Waits for a server to end that does so by itself.
+    #[track_caller]
+    pub fn wait_for_end(&mut self) -> ExitStatus {
+        let mut running = self.running.take().expect("the server is not running");
+        running.child.wait().expect("the server's end")
+    }
+
     /// Starts the server, which must end by itself with a failure; gives the end of its log.
     #[track_caller]
     pub fn expect_refused_start(&self) -> String {
@@ -95,10 +118,12 @@ impl TestServer {
     /// Starts the server again on the same data; it must not be running.
     #[track_caller]
     pub fn restart(&mut self) {
-        let mut child = self.spawn();
-        let lines =
-            BufReader::new(child.stdout.take().expect("the server's standard output")).lines();
-        self.listen_to(child, lines);
+        if let Err(status) = self.try_start() {
+            panic!(
+                "the server ended with {status}; its log ends:\n{}",
+                self.log_tail()
+            );
+        }
     }
 
     /// Starts the binary.
@@ -125,9 +150,13 @@ impl TestServer {
             .expect("start the calve binary")
     }
 
-    /// Waits for the line that says where the server listens.
+    /// Waits for the line that says where the server listens, or for the end of the server.
     #[track_caller]
-    fn listen_to(&mut self, child: Child, lines: Lines<BufReader<ChildStdout>>) {
+    fn listen_to(
+        &mut self,
+        child: Child,
+        lines: Lines<BufReader<ChildStdout>>,
+    ) -> Result<(), ExitStatus> {
         // From here on `self` owns the process: a panic below ends it.
         self.running = Some(Running {
             child,
@@ -140,12 +169,16 @@ impl TestServer {
                 let _unheard = sender.send(line);
             }
         });
-        let first_line = receiver.recv_timeout(PATIENCE).unwrap_or_else(|error| {
-            panic!(
-                "the server printed no line ({error}); its log ends:\n{}",
-                self.log_tail()
-            )
-        });
+        let first_line = match receiver.recv_timeout(PATIENCE) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Disconnected) => return Err(self.wait_for_end()),
+            Err(RecvTimeoutError::Timeout) => {
+                panic!(
+                    "the server printed no line; its log ends:\n{}",
+                    self.log_tail()
+                )
+            }
+        };
         let base_url = first_line.strip_prefix(LISTENING).unwrap_or_else(|| {
             panic!("expected `{LISTENING}URL` as the first line, got `{first_line}`")
         });
@@ -154,6 +187,7 @@ impl TestServer {
             "listens on {base_url}"
         );
         self.running_mut().base_url = base_url.trim_end_matches('/').to_owned();
+        Ok(())
     }
 
     /// A client for this run of the server.
