@@ -72,7 +72,7 @@ async fn fill(data_dir: &Path, sessions: usize, parts: u16) -> SessionId {
         let session = Session::open(id.clone(), None, now, now + Duration::from_secs(86_400));
         let mut queued = vec![
             journal
-                .write(records::open_session(&session).expect("a session's record"))
+                .write(records::open_session(&session, u64::MAX).expect("a session's record"))
                 .expect("a place in the queue"),
         ];
         let mut written = Vec::new();

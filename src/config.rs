@@ -68,6 +68,8 @@ pub struct StorageConfig {
     pub concurrent_syncs: usize,
     /// Free space that uploads leave for commits, deletions and records.
     pub reserve: ByteSize,
+    /// Most bytes that all sessions may have staged; 0 for as many as the disk has room for.
+    pub staged_bytes_max: ByteSize,
 }
 
 impl Default for StorageConfig {
@@ -76,6 +78,7 @@ impl Default for StorageConfig {
             data_dir: PathBuf::from("data"),
             concurrent_syncs: 8,
             reserve: ByteSize::mib(128),
+            staged_bytes_max: ByteSize::b(0),
         }
     }
 }
@@ -92,6 +95,8 @@ pub struct SessionsConfig {
     /// How long an idle session stays in memory.
     #[serde(with = "humantime_serde")]
     pub idle_in_memory: Duration,
+    /// Sessions open at once; more are answered with 429.
+    pub open_max: u64,
     /// Sessions in memory at once; more are answered with 503.
     pub in_memory_max: usize,
     /// Columns of all parts of one session together.
@@ -104,6 +109,7 @@ impl Default for SessionsConfig {
             ttl: Duration::from_secs(6 * 3600),
             renew_on_activity: false,
             idle_in_memory: Duration::from_secs(60),
+            open_max: 100_000,
             in_memory_max: 100_000,
             columns_max: 300_000,
         }
@@ -126,6 +132,8 @@ pub struct PartsConfig {
     pub columns_max: usize,
     /// Largest single field or line of a text format.
     pub field_bytes_max: ByteSize,
+    /// Parts received at once; more are answered with 503.
+    pub in_flight_max: usize,
     /// Parts converted at once; 0 means one per core.
     pub concurrent_conversions: usize,
 }
@@ -139,6 +147,7 @@ impl Default for PartsConfig {
             parquet_content_bytes_max: ByteSize::gib(4),
             columns_max: 10_000,
             field_bytes_max: ByteSize::mib(16),
+            in_flight_max: 512,
             concurrent_conversions: 0,
         }
     }
@@ -225,6 +234,10 @@ impl Config {
         check("sessions.ttl", self.sessions.ttl, |ttl| !ttl.is_zero())?;
         check("sessions.in_memory_max", self.sessions.in_memory_max, |n| {
             *n > 0
+        })?;
+        check("sessions.open_max", self.sessions.open_max, |n| *n > 0)?;
+        check("parts.in_flight_max", parts.in_flight_max, |n| {
+            (1..=100_000).contains(n)
         })?;
         check("cleaning.interval", self.cleaning.interval, |interval| {
             !interval.is_zero()

@@ -68,6 +68,8 @@ pub enum ErrorCode {
     FormatUnreadable,
     /// There is nothing to commit.
     NoParts,
+    /// As much as the configuration allows is open or staged.
+    LimitReached,
     /// Something failed inside; the request id finds it in the log.
     Internal,
     /// Too much is going on; the same request will succeed later.
@@ -80,7 +82,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, in the order of the documentation's table.
-    pub const ALL: [ErrorCode; 31] = [
+    pub const ALL: [ErrorCode; 32] = [
         Self::ValidationError,
         Self::InvalidDigest,
         Self::ChecksumMismatch,
@@ -108,6 +110,7 @@ impl ErrorCode {
         Self::UnsupportedType,
         Self::FormatUnreadable,
         Self::NoParts,
+        Self::LimitReached,
         Self::Internal,
         Self::Overloaded,
         Self::StorageUnavailable,
@@ -144,6 +147,7 @@ impl ErrorCode {
             Self::UnsupportedType => "unsupported_type",
             Self::FormatUnreadable => "format_unreadable",
             Self::NoParts => "no_parts",
+            Self::LimitReached => "limit_reached",
             Self::Internal => "internal",
             Self::Overloaded => "overloaded",
             Self::StorageUnavailable => "storage_unavailable",

@@ -25,6 +25,7 @@
 //!   one transaction.*
 //! * [`actors`]: who owns what, and in which order. *Invariant: part bytes never pass through a mailbox; no handler
 //!   blocks.*
+//! * [`admission`]: whether a part may come: space, bytes staged, parts in flight.
 //! * [`upload`]: one part, from the socket to the acknowledgement.
 //! * [`http`]: routes, answers, errors, the OpenAPI document. *Invariant: the only home of status codes.*
 //! * [`serve`]: puts it together, and takes it apart in order.
@@ -60,6 +61,7 @@
 //! every repeat gets it.
 
 pub mod actors;
+pub mod admission;
 pub mod blocking;
 pub mod cli;
 pub mod clock;

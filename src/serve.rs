@@ -24,6 +24,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::actors::committer::Committers;
 use crate::actors::janitor::Janitor;
 use crate::actors::{ArbiterPool, RunningCommits, Sessions, Surroundings};
+use crate::admission::{Admission, StagedBytes};
 use crate::blocking::blocking;
 use crate::clock::SharedClock;
 use crate::config::Config;
@@ -74,6 +75,7 @@ impl Server {
             journal: journal.clone(),
             layout: layout.clone(),
             clock: clock.clone(),
+            staged: StagedBytes::default(),
             sessions: config.sessions.clone(),
             metrics,
             commits: CommitContext {
@@ -181,7 +183,11 @@ fn api(config: Config, sessions: Sessions, surroundings: Arc<Surroundings>) -> A
             surroundings: surroundings.clone(),
             config: config.parts.clone(),
             body_idle_timeout: config.server.body_idle_timeout,
-            reserve_bytes: config.storage.reserve.as_u64(),
+            admission: Admission::new(
+                surroundings.layout.root().to_path_buf(),
+                surroundings.staged.clone(),
+                &config,
+            ),
             syncs: Arc::new(Semaphore::new(config.storage.concurrent_syncs)),
         },
         surroundings,

@@ -1,6 +1,6 @@
 //! One part, from the socket to the acknowledgement.
 //!
-//! 1. Refuse what can be refused before a byte is read: size, session, state, space.
+//! 1. Refuse what can be refused before a byte is read: size, session, state, then what [`crate::admission`] says.
 //! 2. Receive the body into the staging folder, hashing.
 //! 3. Decode it, find its format, read all of it and write its data file, in one of the bounded turns.
 //! 4. Sync both files, give them their final names, sync the folder.
@@ -21,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::actors::supervisor::PartLease;
 use crate::actors::{Sessions, Surroundings};
+use crate::admission::Admission;
 use crate::blocking::blocking;
 use crate::config::PartsConfig;
 use crate::domain::part::Coding;
@@ -31,7 +32,6 @@ use crate::ingest::digest::ExpectedDigests;
 use crate::ingest::format::{self, Hints};
 use crate::ingest::{Limits, codec};
 use crate::schema::TableColumns;
-use crate::store::durable;
 use crate::store::staging::{self, Reception, StagedFiles};
 
 /// Longest wait for a turn at converting or syncing. The body is on disk by then, so waiting is cheap;
@@ -76,8 +76,8 @@ pub struct Uploads {
     pub config: PartsConfig,
     /// Longest silence in a body.
     pub body_idle_timeout: Duration,
-    /// Free space that uploads leave.
-    pub reserve_bytes: u64,
+    /// Decides which parts may come.
+    pub admission: Admission,
     /// One permit per sync that may run at once.
     pub syncs: Arc<Semaphore>,
 }
@@ -102,7 +102,7 @@ impl Uploads {
             .sessions
             .begin_part(&upload.session, upload.part)
             .await?;
-        self.check_space(upload.content_length.unwrap_or(0)).await?;
+        let admitted = Arc::new(self.admission.admit(upload.content_length).await?);
         let incoming =
             self.surroundings
                 .layout
@@ -113,6 +113,7 @@ impl Uploads {
             wire_bytes_max,
             idle_timeout: self.body_idle_timeout,
             digests: upload.digests.clone(),
+            admitted: admitted.clone(),
         };
         let received = staging::receive(body, &raw, reception).await?;
         let metrics = &self.surroundings.metrics;
@@ -139,35 +140,13 @@ impl Uploads {
         self.sessions
             .finish_part(&upload.session, Box::new(record.clone()), files)
             .await?;
-        drop(temporary);
+        drop((temporary, admitted));
         metrics.parts.with_label_values(&[record.kind.name()]).inc();
         Ok(Acknowledged {
             record,
             table: read.table,
             is_bound: lease.target.is_some(),
         })
-    }
-
-    /// Refuses a part that would bring the disk below the reserve: its bytes, and a data file that is
-    /// seldom larger.
-    async fn check_space(&self, content_length: u64) -> Result<()> {
-        let folder = self.surroundings.layout.root().to_path_buf();
-        let free_bytes = blocking(move || {
-            durable::free_bytes(&folder)
-                .map_err(|error| Error::storage("reading the free space", &error))
-        })
-        .await?;
-        let needed_bytes = content_length.saturating_mul(2);
-        if free_bytes < needed_bytes.saturating_add(self.reserve_bytes) {
-            return Err(Error::new(
-                ErrorCode::NoSpace,
-                "The server's disk is nearly full, so no more parts are taken; nothing was stored. What is staged can still be committed or deleted. Try again when space was freed.",
-            )
-            .with("free_bytes", free_bytes)
-            .with("reserve_bytes", self.reserve_bytes)
-            .with("needed_bytes", needed_bytes));
-        }
-        Ok(())
     }
 
     /// Decodes and reads all of a part, and writes its data file.

@@ -17,6 +17,7 @@
 //! one sweep has seen; table files without an intent that is known to be dead. What cannot be read is left alone.
 
 use std::collections::HashSet;
+use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -104,7 +105,10 @@ impl Sweeper {
                 }
             }
         }
-        let unreferenced = self.unreferenced_files(now)?;
+        let staged_before = self.surroundings.staged.get();
+        let (unreferenced, staged_bytes) = self.unreferenced_files(now)?;
+        let staged = &self.surroundings.staged;
+        staged.correct(staged_before, staged_bytes);
         for path in self.sightings.see(unreferenced, now, self.grace) {
             tracing::info!(path = %path.display(), "removing a staged file that nothing refers to");
             durable::remove_quietly(&path);
@@ -165,7 +169,7 @@ impl Sweeper {
         match written {
             Ok(()) => Ok(true),
             Err(WriteError::Unexpected { .. }) => Ok(false),
-            Err(error @ (WriteError::Busy | WriteError::Failed { .. })) => Err(error.into()),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -178,13 +182,19 @@ impl Sweeper {
         files.len()
     }
 
-    /// Staged files that no record refers to and that were not written lately.
-    fn unreferenced_files(&self, now: DateTime<Utc>) -> Result<Vec<PathBuf>> {
+    /// Staged files that no record refers to and that were not written lately; and the bytes of all staged files.
+    fn unreferenced_files(&self, now: DateTime<Utc>) -> Result<(Vec<PathBuf>, u64)> {
         let layout = &self.surroundings.layout;
-        let mut unreferenced = Vec::new();
+        let (mut unreferenced, mut staged_bytes) = (Vec::new(), 0);
         for folder in folders_in(&layout.staging_folder()) {
             let mut files = files_in(&folder);
-            files.retain(|path| is_older_than(path, now, self.grace));
+            // One that is gone by now, or cannot be looked at, is left alone.
+            files.retain(|path| {
+                std::fs::metadata(path).is_ok_and(|metadata| {
+                    staged_bytes += metadata.len();
+                    is_older_than(&metadata, now, self.grace)
+                })
+            });
             if files.is_empty() {
                 continue;
             }
@@ -196,7 +206,7 @@ impl Sweeper {
             files.retain(|path| !referenced.contains(path));
             unreferenced.extend(files);
         }
-        Ok(unreferenced)
+        Ok((unreferenced, staged_bytes))
     }
 
     fn referenced_files(&self, id: &SessionId) -> Result<HashSet<PathBuf>> {
@@ -255,8 +265,8 @@ fn entries(folder: &Path, wanted: impl Fn(&std::fs::FileType) -> bool) -> Vec<Pa
         .collect()
 }
 
-fn is_older_than(path: &Path, now: DateTime<Utc>, age: TimeDelta) -> bool {
-    let modified = std::fs::metadata(path).and_then(|metadata| metadata.modified());
+fn is_older_than(metadata: &Metadata, now: DateTime<Utc>, age: TimeDelta) -> bool {
+    let modified = metadata.modified();
     modified.is_ok_and(|modified| now - DateTime::<Utc>::from(modified) >= age)
 }
 

@@ -29,6 +29,7 @@ use std::time::Duration;
 use actix::{Arbiter, ArbiterHandle};
 use tokio::sync::watch;
 
+use crate::admission::StagedBytes;
 use crate::clock::SharedClock;
 use crate::config::SessionsConfig;
 use crate::error::{Error, ErrorCode};
@@ -51,6 +52,8 @@ pub struct Surroundings {
     pub layout: Layout,
     /// Time and ids.
     pub clock: SharedClock,
+    /// Bytes of all staged files.
+    pub staged: StagedBytes,
     /// How sessions live.
     pub sessions: SessionsConfig,
     /// What is counted.

@@ -133,7 +133,7 @@ impl Handler<Open> for Supervisor {
             let id = SessionId::new(now, surroundings.clock.random_id());
             let expires_at = now + surroundings.sessions.ttl;
             let session = Box::new(Session::open(id, target, now, expires_at));
-            let write = records::open_session(&session)?;
+            let write = records::open_session(&session, surroundings.sessions.open_max)?;
             surroundings.journal.write(write)?.await?;
             Ok(session)
         })

@@ -110,6 +110,14 @@ pub struct PartIssue {
     pub column: Option<String>,
 }
 
+impl PartRecord {
+    /// Bytes of the part's files in the staging folder.
+    pub fn staged_bytes(&self) -> u64 {
+        let data_file_bytes = self.data_file.as_ref().map_or(0, |file| file.file_bytes);
+        self.wire_bytes.saturating_add(data_file_bytes)
+    }
+}
+
 /// One staged part.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PartRecord {

@@ -42,6 +42,7 @@ pub const fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::UnsupportedType
         | ErrorCode::FormatUnreadable
         | ErrorCode::NoParts => StatusCode::UNPROCESSABLE_ENTITY,
+        ErrorCode::LimitReached => StatusCode::TOO_MANY_REQUESTS,
         ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         ErrorCode::Overloaded | ErrorCode::StorageUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         ErrorCode::NoSpace => StatusCode::INSUFFICIENT_STORAGE,

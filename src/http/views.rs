@@ -421,7 +421,7 @@ impl From<&CommitReceipt> for CommitResponse {
 /// Answer of Health.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct HealthResponse {
-    /// `ok`.
+    /// `ok`, or `full` when only commits and deletions go on for want of space.
     pub status: &'static str,
     /// Whether uploads are taken.
     pub ready: bool,

@@ -14,6 +14,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+
 use super::fault::{Artifact, Operation, step};
 
 /// Makes a file's bytes durable.
@@ -147,6 +150,22 @@ pub fn sync_tree(artifact: Artifact, folder: &Path) -> io::Result<()> {
         }
     }
     sync_folder(artifact, folder)
+}
+
+/// Keeps room on the disk for a file to grow into, without changing its length. File systems that cannot do that count as
+/// having the room.
+pub fn keep_room(file: &File, from: u64, bytes: u64) -> io::Result<()> {
+    match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, from, bytes) {
+        Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Fails when files cannot be made in a folder now.
+pub fn check_writable(folder: &Path) -> io::Result<()> {
+    let path = folder.join("writable.probe");
+    File::create(&path)?.write_all(b"x")?;
+    fs::remove_file(&path)
 }
 
 /// Bytes that may still be written below `folder`.

@@ -14,6 +14,9 @@
 //! every later write and read: the kernel may have dropped the dirty pages, so no later sync can be trusted. The
 //! server reports not-ready; a restart reads what really is on the disk.
 //!
+//! **A full disk.** Room for the next groups is kept beyond the log's end; a group that might not fit is refused, and the
+//! journal goes on when there is space again.
+//!
 //! **What a crash loses.** Only what was not acknowledged. How a store is made, recognised and raised to a
 //! newer format is in `open`.
 
@@ -41,6 +44,12 @@ pub use open::OpenError;
 const GROUP_WRITES_MAX: usize = 512;
 /// Writes that may wait for the writer; more are refused, and their clients come again.
 const QUEUED_WRITES_MAX: usize = 16 * 1024;
+/// What sled may append for a group whatever its values: whole segments of its log, and pages that it rewrites.
+const ROOM_PER_GROUP_BYTES: u64 = 2 * 1024 * 1024;
+/// What sled may append per byte of a value.
+const ROOM_PER_VALUE: u64 = 4;
+/// Room that is kept beyond that.
+const ROOM_BYTES: u64 = 8 * 1024 * 1024;
 
 /// What must be true of a key for a write to be applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +71,8 @@ pub struct Write {
     pub removes: Vec<Vec<u8>>,
     /// Counters (u64, big-endian) to change by an amount; they stop at zero.
     pub counts: Vec<(&'static [u8], i64)>,
+    /// Counters that must be below a limit, else nothing is changed.
+    pub ceilings: Vec<(&'static [u8], u64)>,
 }
 
 /// Why a write was not made.
@@ -75,6 +86,17 @@ pub enum WriteError {
         /// What is there.
         found: Option<Vec<u8>>,
     },
+    /// A counter is at its ceiling; nothing was changed.
+    #[error("`{}` is at its limit of {limit}", String::from_utf8_lossy(counter))]
+    AtLimit {
+        /// The counter.
+        counter: &'static [u8],
+        /// Its limit.
+        limit: u64,
+    },
+    /// The disk has no room for the records; nothing was changed, and it may be tried again.
+    #[error("the disk has no room for more records")]
+    Full,
     /// Too many writes wait; nothing was changed.
     #[error("too many writes wait for the journal")]
     Busy,
@@ -90,6 +112,17 @@ impl From<WriteError> for Error {
     fn from(error: WriteError) -> Self {
         match error {
             WriteError::Unexpected { .. } => Error::internal(error),
+            WriteError::AtLimit { limit, .. } => Error::new(
+                ErrorCode::LimitReached,
+                format!("As many sessions are open as may be ({limit}). Commit those that are complete; those that are not expire by themselves. Try again later."),
+            )
+            .with("limit", "sessions.open_max")
+            .with("limit_sessions", limit),
+            WriteError::Full => Error::new(
+                ErrorCode::NoSpace,
+                "The server's disk is full, so nothing can be recorded; nothing was changed by this request. Try again when space was freed.",
+            )
+            .caused_by(error),
             WriteError::Busy => Error::new(
                 ErrorCode::Overloaded,
                 "The server has more to record than its disk takes; send the same request again.",
@@ -152,6 +185,7 @@ impl Journal {
         let (requests, queue) = mpsc::channel(QUEUED_WRITES_MAX);
         let writer = Writer {
             db: db.clone(),
+            room: Room::default(),
             log,
             folder: File::open(&folder)?,
             failed: failed.clone(),
@@ -246,6 +280,7 @@ fn decode_count(value: Option<&[u8]>) -> u64 {
 struct Writer {
     db: sled::Db,
     log: File,
+    room: Room,
     folder: File,
     failed: Arc<AtomicBool>,
     metrics: Arc<Metrics>,
@@ -259,7 +294,7 @@ impl Drop for Writer {
 }
 
 impl Writer {
-    fn run(self, mut queue: mpsc::Receiver<Request>) {
+    fn run(mut self, mut queue: mpsc::Receiver<Request>) {
         let mut group = Vec::with_capacity(GROUP_WRITES_MAX);
         while let Some(first) = queue.blocking_recv() {
             group.push(first);
@@ -280,9 +315,14 @@ impl Writer {
     }
 
     /// Applies a group and makes it durable; one outcome per request.
-    fn commit_group(&self, group: &[Request]) -> Vec<Result<(), WriteError>> {
+    fn commit_group(&mut self, group: &[Request]) -> Vec<Result<(), WriteError>> {
         if self.failed.load(Ordering::Acquire) {
             return self.refuse(group, "an earlier write failed");
+        }
+        match self.room.make(&self.log, group) {
+            Ok(true) => {}
+            Ok(false) => return vec![Err(WriteError::Full); group.len()],
+            Err(error) => return self.fail(group, &error.to_string()),
         }
         let applied = self.db.transaction(|tree| {
             group
@@ -318,6 +358,40 @@ impl Writer {
     }
 }
 
+/// Room on the disk that is kept for sled's log beyond its end. sled does not survive a failed write, so a group of writes is
+/// begun only when the disk has room for it already; what is kept lets deletions be recorded on a disk that is full.
+#[derive(Debug, Default)]
+struct Room {
+    /// The log's length when it was last looked at.
+    length: u64,
+    /// Up to where the disk has room.
+    end: u64,
+}
+
+impl Room {
+    /// Whether there is room for a group; keeps more if the disk has more.
+    fn make(&mut self, log: &File, group: &[Request]) -> std::io::Result<bool> {
+        let length = log.metadata()?.len();
+        if length < self.length {
+            // What lies beyond the end is freed when a file is cut.
+            self.end = length;
+        }
+        self.length = length;
+        let puts = group.iter().flat_map(|request| &request.write.puts);
+        let value_bytes: usize = puts.map(|(key, value)| key.len() + value.len()).sum();
+        let needed_end = length + ROOM_PER_GROUP_BYTES + ROOM_PER_VALUE * value_bytes as u64;
+        let wanted_end = needed_end + ROOM_BYTES;
+        if needed_end + ROOM_BYTES / 2 > self.end {
+            match durable::keep_room(log, length, wanted_end - length) {
+                Ok(()) => self.end = wanted_end,
+                Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(needed_end <= self.end)
+    }
+}
+
 /// Applies one write within a transaction, unless an expectation fails.
 fn apply(
     tree: &TransactionalTree,
@@ -329,6 +403,14 @@ fn apply(
             return Ok(Err(WriteError::Unexpected {
                 key: expectation.key.clone(),
                 found,
+            }));
+        }
+    }
+    for (counter, limit) in &write.ceilings {
+        if decode_count(tree.get(counter)?.as_deref()) >= *limit {
+            return Ok(Err(WriteError::AtLimit {
+                counter,
+                limit: *limit,
             }));
         }
     }

@@ -118,8 +118,8 @@ pub fn session_value(session: &Session) -> Result<Vec<u8>> {
     })
 }
 
-/// The write that opens a session.
-pub fn open_session(session: &Session) -> Result<Write> {
+/// The write that opens a session, unless as many are open as may be.
+pub fn open_session(session: &Session, open_max: u64) -> Result<Write> {
     let key = keys::session(&session.id);
     Ok(Write {
         expectations: vec![Expectation {
@@ -128,6 +128,7 @@ pub fn open_session(session: &Session) -> Result<Write> {
         }],
         puts: vec![(key, session_value(session)?)],
         counts: vec![(keys::OPEN_SESSIONS, 1)],
+        ceilings: vec![(keys::OPEN_SESSIONS, open_max)],
         ..Write::default()
     })
 }
@@ -194,6 +195,7 @@ pub fn expire_session(journal: &Journal, session: &Session) -> Result<Write> {
         puts: vec![(key, session_value(&expired)?)],
         removes: part_keys(journal, &session.id)?,
         counts: vec![(keys::OPEN_SESSIONS, -1), (keys::EXPIRED_SESSIONS, 1)],
+        ..Write::default()
     })
 }
 

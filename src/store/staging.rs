@@ -17,6 +17,7 @@ use futures_util::{Stream, StreamExt};
 
 use super::durable;
 use super::fault::Artifact;
+use crate::admission::Admitted;
 use crate::blocking::blocking;
 use crate::error::{Error, ErrorCode, Result};
 use crate::ingest::digest::{ExpectedDigests, Hasher};
@@ -77,6 +78,8 @@ pub struct Reception {
     pub idle_timeout: Duration,
     /// Checksums it must have.
     pub digests: ExpectedDigests,
+    /// Looks at the disk before each block.
+    pub admitted: Arc<Admitted>,
 }
 
 /// Writes a body to a new file. Not yet synced.
@@ -85,7 +88,7 @@ where
     S: Stream<Item = std::result::Result<Bytes, PayloadError>>,
 {
     let mut body = std::pin::pin!(body);
-    let mut sink = Some(Sink::create(path.to_path_buf(), reception.digests).await?);
+    let mut sink = Some(Sink::create(path.to_path_buf(), &reception).await?);
     let mut block: Vec<Bytes> = Vec::new();
     let (mut block_bytes, mut wire_bytes) = (0usize, 0u64);
     loop {
@@ -157,10 +160,11 @@ pub fn check_size(wire_bytes: u64, wire_bytes_max: u64) -> Result<()> {
 struct Sink {
     file: File,
     hasher: Hasher,
+    admitted: Arc<Admitted>,
 }
 
 impl Sink {
-    async fn create(path: PathBuf, digests: ExpectedDigests) -> Result<Self> {
+    async fn create(path: PathBuf, reception: &Reception) -> Result<Self> {
         let created = blocking(move || {
             let folder = path.parent().unwrap_or(&path);
             durable::create_folders(folder)
@@ -170,12 +174,15 @@ impl Sink {
         let file = created.await?;
         Ok(Self {
             file,
-            hasher: Hasher::new(digests),
+            hasher: Hasher::new(reception.digests.clone()),
+            admitted: reception.admitted.clone(),
         })
     }
 
     async fn write(mut self, block: Vec<Bytes>) -> Result<Self> {
         blocking(move || {
+            let block_bytes = block.iter().map(Bytes::len).sum::<usize>();
+            self.admitted.write(block_bytes as u64)?;
             for bytes in &block {
                 self.hasher.update(bytes);
                 self.file
@@ -210,9 +217,14 @@ mod tests {
     use futures_util::stream;
 
     use super::*;
+    use crate::admission::{Admission, StagedBytes};
+    use crate::config::Config;
 
-    fn reception(wire_bytes_max: u64) -> Reception {
+    async fn reception(wire_bytes_max: u64) -> Reception {
+        let (folder, config) = (std::env::temp_dir(), Config::default());
+        let admission = Admission::new(folder, StagedBytes::default(), &config);
         Reception {
+            admitted: Arc::new(admission.admit(None).await.unwrap()),
             wire_bytes_max,
             idle_timeout: Duration::from_millis(50),
             digests: ExpectedDigests::default(),
@@ -224,7 +236,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("session/part");
         let chunks = (0..10u8).map(|byte| Ok(Bytes::from(vec![byte; 100_000])));
-        let received = receive(stream::iter(chunks), &path, reception(1_000_000))
+        let received = receive(stream::iter(chunks), &path, reception(1_000_000).await)
             .await
             .unwrap();
         assert_eq!(received.wire_bytes, 1_000_000);
@@ -236,12 +248,17 @@ mod tests {
     async fn too_large_cut_and_silent_bodies_are_told_apart() {
         let folder = tempfile::tempdir().unwrap();
         let too_large = stream::iter([Ok(Bytes::from_static(b"123"))]);
-        let refused = receive(too_large, &folder.path().join("a"), reception(2)).await;
+        let refused = receive(too_large, &folder.path().join("a"), reception(2).await).await;
         assert_eq!(refused.unwrap_err().code, ErrorCode::PartTooLarge);
         let cut = stream::iter([Err(PayloadError::Incomplete(None))]);
-        let refused = receive(cut, &folder.path().join("b"), reception(2)).await;
+        let refused = receive(cut, &folder.path().join("b"), reception(2).await).await;
         assert_eq!(refused.unwrap_err().code, ErrorCode::BodyIncomplete);
-        let refused = receive(stream::pending(), &folder.path().join("c"), reception(2)).await;
+        let refused = receive(
+            stream::pending(),
+            &folder.path().join("c"),
+            reception(2).await,
+        )
+        .await;
         assert_eq!(refused.unwrap_err().code, ErrorCode::BodyTimeout);
     }
 

@@ -181,6 +181,7 @@ impl JournalCatalog {
             ],
             removes: vec![keys::intent(publication.intent.attempt)],
             counts: vec![(keys::OPEN_SESSIONS, -1), (keys::COMMITTED_SESSIONS, 1)],
+            ..Write::default()
         })
     }
 
@@ -242,7 +243,9 @@ impl Catalog for JournalCatalog {
             Err(WriteError::Unexpected { key, found }) => {
                 return Err(refusal(&publication.session_before, &key, found.as_deref()));
             }
-            Err(error @ WriteError::Busy) => return Err(PublishError::Refused(error.into())),
+            Err(error @ (WriteError::Busy | WriteError::Full | WriteError::AtLimit { .. })) => {
+                return Err(PublishError::Refused(error.into()));
+            }
             Err(error @ WriteError::Failed { .. }) => {
                 return Err(PublishError::Unknown(error.into()));
             }

@@ -1,10 +1,11 @@
 //! Limits: a body that is too large is 413, as early as that can be known, and leaves nothing.
 
 use crate::codings::gzip;
-use crate::support::client::AS_CSV;
+use crate::support::client::{AS_CSV, Target};
 use crate::support::data::numbered_csv_of_bytes;
 use crate::support::raw::RawRequest;
 use crate::support::server::TestServer;
+use crate::support::{PATIENCE, wait_until};
 
 const MIB: usize = 1024 * 1024;
 const DEFAULT_WIRE_BYTES_MAX: usize = 30 * MIB;
@@ -172,4 +173,84 @@ fn a_nearly_full_disk_takes_no_parts_and_says_so() {
     let staged = crate::support::server::files_below(&staging);
     assert!(staged.is_empty(), "nothing is stored: {staged:?}");
     api.get("/health").expect(200);
+}
+
+#[test]
+fn only_so_many_sessions_are_open_at_once() {
+    let server = TestServer::start_with(&[("CALVE_SESSIONS__OPEN_MAX", "2")]);
+    let api = server.api();
+    let session = api.open_session();
+    api.open_session();
+    let open = || api.send("POST", "/v1/upload/session", &[], Some(b""));
+    let refused = open().expect(429);
+    let seconds: u32 = refused
+        .header("retry-after")
+        .expect("when to try again")
+        .parse()
+        .expect("seconds");
+    assert!(seconds > 0);
+    let body = refused.expect_refusal(429, "limit_reached");
+    assert_eq!(
+        (&body["limit"], &body["limit_sessions"]),
+        (&"sessions.open_max".into(), &2.into())
+    );
+    api.put_csv(&session, 0, "a\n1\n");
+    api.commit(&session, &Target::new("acme.sales.orders"), "fail")
+        .expect(200);
+    open().expect(201);
+    open().expect_refusal(429, "limit_reached");
+}
+
+#[test]
+fn only_so_many_bytes_are_staged_at_once_and_deleting_gives_room() {
+    let mut server = TestServer::start_with(&[("CALVE_STORAGE__STAGED_BYTES_MAX", "8KiB")]);
+    let (csv, _) = numbered_csv_of_bytes(0, 4 * 1024);
+    let session = server.api().open_session();
+    server.api().put_csv(&session, 0, &csv);
+    // A restarted server counts what it finds, in its first sweep.
+    server.kill();
+    server.restart();
+    let api = server.api();
+    let body = wait_until("the bytes staged are counted", PATIENCE, || {
+        let answer = api.put_part(&session, 1, csv.as_bytes(), AS_CSV);
+        if answer.status == 201 {
+            api.delete_part(&session, 1).expect(200);
+            return None;
+        }
+        Some(answer.expect_refusal(429, "limit_reached"))
+    });
+    assert_eq!(body["limit_bytes"], 8 * 1024);
+    assert!(
+        body["staged_bytes"].as_u64().expect("a number") > 4 * 1024,
+        "{body}"
+    );
+    api.delete_part(&session, 0).expect(200);
+    api.put_csv(&session, 1, &csv);
+    api.inspect(&session).expect(200);
+}
+
+#[test]
+fn only_so_many_parts_are_received_at_once() {
+    let server = TestServer::start_with(&[("CALVE_PARTS__IN_FLIGHT_MAX", "1")]);
+    let api = server.api();
+    let session = api.open_session();
+    let csv = "a\n1\n";
+    let path = format!("/v1/upload/{session}?part=0");
+    let headers = [
+        ("x-file-name", "a.csv"),
+        ("content-length", "4"),
+        ("expect", "100-continue"),
+    ];
+    let mut slow = RawRequest::start(server.base_url(), "PUT", &path, &headers);
+    slow.await_continue();
+    // The place is taken when the upload has its lease, which may be a moment later.
+    let refused = wait_until("the place is taken", PATIENCE, || {
+        let answer = api.put_part(&session, 1, csv.as_bytes(), AS_CSV);
+        (answer.status != 201).then_some(answer)
+    });
+    assert!(refused.header("retry-after").is_some(), "{refused:?}");
+    refused.expect_refusal(503, "overloaded");
+    slow.write(csv.as_bytes());
+    assert_eq!(slow.read_answer().status, 201);
+    api.put_csv(&session, 1, csv);
 }

@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::*;
+use crate::admission::StagedBytes;
 use crate::clock::Clock;
 use crate::config::{PartsConfig, SessionsConfig};
 use crate::error::ErrorCode;
@@ -63,6 +64,7 @@ impl World {
             journal,
             layout,
             clock: clock.clone(),
+            staged: StagedBytes::default(),
             sessions: SessionsConfig::default(),
             metrics,
             commits,
@@ -88,7 +90,8 @@ impl World {
         let now = self.clock.now();
         let mut session = testing::session(number, now, HOUR);
         let id = session.id.clone();
-        self.write(records::open_session(&session).unwrap()).await;
+        self.write(records::open_session(&session, 9).unwrap())
+            .await;
         let record = testing::part(0);
         self.write(records::stage_part(&session, &record).unwrap())
             .await;

@@ -191,9 +191,18 @@ impl SessionActor {
             )
             .with("part", part.0));
         }
-        // A message that was sent again after a panic finds its own record.
+        let staged_bytes = record.staged_bytes();
         let replaced = self.session()?.put_part(record);
-        if let Some(replaced) = replaced.filter(|replaced| replaced.generation != generation) {
+        // A message that was sent again after a panic finds its own record.
+        if replaced
+            .as_ref()
+            .is_some_and(|replaced| replaced.generation == generation)
+        {
+            return Ok(());
+        }
+        self.surroundings.staged.add(staged_bytes);
+        if let Some(replaced) = replaced {
+            self.surroundings.staged.subtract(replaced.staged_bytes());
             self.remove_files(&replaced);
         }
         Ok(())
@@ -212,6 +221,7 @@ impl SessionActor {
         if self.is_latest(part, sequence)
             && let Some(removed) = self.session()?.delete_part(part)
         {
+            self.surroundings.staged.subtract(removed.staged_bytes());
             self.remove_files(&removed);
         }
         Ok(())

@@ -152,6 +152,8 @@ impl SessionActor {
         let Ok(session) = self.session().cloned() else {
             return;
         };
+        let staged_bytes = session.records().map(PartRecord::staged_bytes).sum();
+        self.surroundings.staged.subtract(staged_bytes);
         let layout = self.surroundings.layout.clone();
         tokio::task::spawn_blocking(move || {
             for record in session.records() {

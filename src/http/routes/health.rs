@@ -6,7 +6,7 @@ use crate::blocking::blocking;
 use crate::error::{Error, ErrorCode, Result};
 use crate::http::Api;
 use crate::http::views::{HealthResponse, Refusal};
-use crate::store::keys;
+use crate::store::{durable, keys};
 
 /// Says whether uploads are taken.
 #[utoipa::path(
@@ -18,18 +18,35 @@ use crate::store::keys;
 )]
 pub async fn health(api: web::Data<Api>) -> Result<HttpResponse> {
     if api.surroundings.journal.is_failed() {
-        return Err(Error::new(
-            ErrorCode::StorageUnavailable,
+        return Err(not_ready(
             "The disk refused a write, so no upload is taken; mend it and restart the server. What was acknowledged is safe.",
-        )
-        .with("status", "failing")
-        .with("ready", false));
+        ));
     }
+    let root = api.surroundings.layout.root().to_path_buf();
+    let writing = blocking(move || {
+        durable::check_writable(&root).map_err(|error| Error::storage("a probe", &error))
+    });
+    let status = match writing.await {
+        Ok(()) => "ok",
+        Err(error) if error.code == ErrorCode::NoSpace => "full",
+        Err(error) => {
+            let refusal = not_ready(
+                "The disk takes no writes, so no upload is taken until it does. What was acknowledged is safe.",
+            );
+            return Err(refusal.caused_by(error));
+        }
+    };
     Ok(HttpResponse::Ok().json(HealthResponse {
-        status: "ok",
+        status,
         ready: true,
         version: env!("CARGO_PKG_VERSION"),
     }))
+}
+
+fn not_ready(detail: &str) -> Error {
+    Error::new(ErrorCode::StorageUnavailable, detail)
+        .with("status", "failing")
+        .with("ready", false)
 }
 
 /// The metrics, in Prometheus' text format.

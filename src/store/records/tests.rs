@@ -43,7 +43,7 @@ async fn a_part_is_what_was_written_last() {
     let metrics = Arc::new(Metrics::new());
     let (journal, _writer) = Journal::open(&layout, Uuid::from_u128(7), metrics).unwrap();
     let mut session = session();
-    write(&journal, open_session(&session).unwrap()).await;
+    write(&journal, open_session(&session, 9).unwrap()).await;
     for (number, columns) in [
         (0, 500),
         (0, 1),
@@ -77,7 +77,7 @@ async fn nothing_is_added_to_a_session_that_was_committed() {
     let metrics = Arc::new(Metrics::new());
     let (journal, _writer) = Journal::open(&layout, Uuid::from_u128(7), metrics).unwrap();
     let open = session();
-    write(&journal, open_session(&open).unwrap()).await;
+    write(&journal, open_session(&open, 9).unwrap()).await;
     let mut committed = open.clone();
     let (request, receipt) = testing::commit("t", testing::time(1));
     committed.commit_succeeded(request, receipt.clone());

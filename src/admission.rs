@@ -1,0 +1,228 @@
+//! Whether a part may come, decided before its body is read: parts in flight, bytes staged, free space.
+//!
+//! **Space.** Uploads leave `storage.reserve` of the disk free, so that commits, deletions and records go on working. A part
+//! with an announced length is admitted when twice of it (its bytes, and a data file that is seldom larger) fits beside what the
+//! parts in flight have announced and not yet written. What is written is looked at again, block by block, which also bounds bodies
+//! without a length and whatever else fills the disk meanwhile.
+//!
+//! **Bytes staged** are counted in memory: changed with every part that is recorded or removed, and set right by every sweep, which
+//! looks at the files. From a start to the end of its first sweep the count is too low, so the limit is soft.
+//!
+//! Nothing here waits: what does not fit is refused at once, and its client comes again.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::blocking::blocking;
+use crate::config::Config;
+use crate::error::{Error, ErrorCode, Result};
+use crate::store::durable;
+
+/// Bytes of all staged files.
+#[derive(Debug, Clone, Default)]
+pub struct StagedBytes(Arc<AtomicU64>);
+
+impl StagedBytes {
+    /// The count.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Files of so many bytes were staged.
+    pub fn add(&self, bytes: u64) {
+        self.change(|count| count.saturating_add(bytes));
+    }
+
+    /// Files of so many bytes are staged no more.
+    pub fn subtract(&self, bytes: u64) {
+        self.change(|count| count.saturating_sub(bytes));
+    }
+
+    /// Files of `found` bytes were found by a look that began when the count was `before`; what changed meanwhile is kept.
+    pub fn correct(&self, before: u64, found: u64) {
+        self.change(|count| count.saturating_add(found).saturating_sub(before));
+    }
+
+    fn change(&self, next: impl Fn(u64) -> u64) {
+        let changed = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
+                Some(next(count))
+            });
+        debug_assert!(changed.is_ok(), "the change never refuses");
+    }
+}
+
+/// Admits parts. One per server.
+#[derive(Debug)]
+pub struct Admission {
+    folder: Arc<Path>,
+    reserve_bytes: u64,
+    staged: StagedBytes,
+    staged_bytes_max: u64,
+    in_flight: Arc<Semaphore>,
+    /// Bytes that parts in flight have announced and not written.
+    expected: Arc<AtomicU64>,
+}
+
+/// A part that may come. Its place, and the space kept for it, are free again when this is dropped.
+#[derive(Debug)]
+pub struct Admitted {
+    folder: Arc<Path>,
+    reserve_bytes: u64,
+    expected_by_all: Arc<AtomicU64>,
+    /// This part's share of `expected_by_all`.
+    expected: AtomicU64,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Admission {
+    /// The admission to a data folder.
+    pub fn new(folder: PathBuf, staged: StagedBytes, config: &Config) -> Self {
+        Self {
+            folder: folder.into(),
+            reserve_bytes: config.storage.reserve.as_u64(),
+            staged,
+            staged_bytes_max: config.storage.staged_bytes_max.as_u64(),
+            in_flight: Arc::new(Semaphore::new(config.parts.in_flight_max)),
+            expected: Arc::default(),
+        }
+    }
+
+    /// Admits a part of so many bytes, if it says how many, or refuses it.
+    pub async fn admit(&self, content_length: Option<u64>) -> Result<Admitted> {
+        let place = self.in_flight.clone().try_acquire_owned().map_err(|_| {
+            Error::new(
+                ErrorCode::Overloaded,
+                "The server is receiving as many parts as it may at once; nothing was read. Send the part again, with fewer at once.",
+            )
+        })?;
+        let announced = content_length.unwrap_or(0);
+        self.check_staged(announced)?;
+        let needed = announced.saturating_mul(2);
+        self.expected.fetch_add(needed, Ordering::Relaxed);
+        let admitted = Admitted {
+            folder: self.folder.clone(),
+            reserve_bytes: self.reserve_bytes,
+            expected_by_all: self.expected.clone(),
+            expected: AtomicU64::new(needed),
+            _place: place,
+        };
+        blocking(move || {
+            let expected = admitted.expected_by_all.load(Ordering::Relaxed);
+            check_space(&admitted.folder, admitted.reserve_bytes, expected)?;
+            Ok(admitted)
+        })
+        .await
+    }
+
+    fn check_staged(&self, announced: u64) -> Result<()> {
+        let (staged, limit) = (self.staged.get(), self.staged_bytes_max);
+        if limit > 0 && staged.saturating_add(announced) > limit {
+            return Err(Error::new(
+                ErrorCode::LimitReached,
+                "The sessions that are open have as many bytes staged as they may have together; nothing was read. Commit or delete what is staged, or try again later.",
+            )
+            .with("limit", "storage.staged_bytes_max")
+            .with("limit_bytes", limit)
+            .with("staged_bytes", staged));
+        }
+        Ok(())
+    }
+}
+
+impl Admitted {
+    /// Another block is about to be written: refuses when the reserve is touched. Blocks.
+    pub fn write(&self, bytes: u64) -> Result<()> {
+        let spent = bytes.min(self.expected.load(Ordering::Relaxed));
+        self.expected.fetch_sub(spent, Ordering::Relaxed);
+        self.expected_by_all.fetch_sub(spent, Ordering::Relaxed);
+        check_space(&self.folder, self.reserve_bytes, bytes)
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.expected_by_all
+            .fetch_sub(*self.expected.get_mut(), Ordering::Relaxed);
+    }
+}
+
+/// Refuses what would bring the disk below the reserve.
+fn check_space(folder: &Path, reserve_bytes: u64, needed_bytes: u64) -> Result<()> {
+    let free_bytes = durable::free_bytes(folder)
+        .map_err(|error| Error::storage("reading the free space", &error))?;
+    if free_bytes >= needed_bytes.saturating_add(reserve_bytes) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorCode::NoSpace,
+        "The server's disk is nearly full, so no more parts are taken; nothing was stored. What is staged can still be committed or deleted. Try again when space was freed.",
+    )
+    .with("free_bytes", free_bytes)
+    .with("reserve_bytes", reserve_bytes)
+    .with("needed_bytes", needed_bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admission(change: impl FnOnce(&mut Config)) -> (tempfile::TempDir, Admission, StagedBytes) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        change(&mut config);
+        let staged = StagedBytes::default();
+        let admission = Admission::new(folder.path().to_path_buf(), staged.clone(), &config);
+        (folder, admission, staged)
+    }
+
+    #[tokio::test]
+    async fn places_are_counted_and_given_back() {
+        let (_folder, admission, _) = admission(|config| config.parts.in_flight_max = 2);
+        let first = admission.admit(Some(1)).await.unwrap();
+        let _second = admission.admit(None).await.unwrap();
+        let refused = admission.admit(Some(1)).await.unwrap_err();
+        assert_eq!(refused.code, ErrorCode::Overloaded);
+        drop(first);
+        admission.admit(Some(1)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn staged_bytes_are_limited_together() {
+        let (_folder, admission, staged) =
+            admission(|config| config.storage.staged_bytes_max = bytesize::ByteSize::b(100));
+        staged.add(90);
+        admission.admit(Some(10)).await.unwrap();
+        let refused = admission.admit(Some(11)).await.unwrap_err();
+        assert_eq!(refused.code, ErrorCode::LimitReached);
+        // A sweep that began at 90 found 70; 5 came meanwhile.
+        staged.add(5);
+        staged.correct(90, 70);
+        assert_eq!(staged.get(), 75);
+        staged.subtract(100);
+        assert_eq!(staged.get(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_parts_in_flight_still_need_is_kept_for_them() {
+        let (folder, admission, _) = admission(|_| {});
+        let free = durable::free_bytes(folder.path()).unwrap();
+        // A third of the disk, twice: the second one's double does not fit beside the first one's.
+        let share = free / 3;
+        let first = admission.admit(Some(share)).await.unwrap();
+        let refused = admission.admit(Some(share)).await.unwrap_err();
+        assert_eq!(refused.code, ErrorCode::NoSpace);
+        first.write(share).unwrap();
+        first.write(share * 2).unwrap();
+        assert_eq!(admission.expected.load(Ordering::Relaxed), 0);
+        drop(first);
+        let third = admission.admit(Some(share)).await.unwrap();
+        assert_eq!(third.write(free).unwrap_err().code, ErrorCode::NoSpace);
+        drop(third);
+        assert_eq!(admission.expected.load(Ordering::Relaxed), 0);
+    }
+}
