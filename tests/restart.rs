@@ -348,6 +348,27 @@ fn sigterm_lets_a_running_upload_finish() {
 }
 
 #[test]
+fn sigterm_does_not_wait_for_a_stalled_upload_for_ever() {
+    let mut server = TestServer::start_with(&[("CALVE_SERVER__SHUTDOWN_DEADLINE", "1s")]);
+    let api = server.api();
+    let session = api.open_session();
+    api.put_csv(&session, 1, "a\n1\n");
+    let path = format!("/v1/upload/{session}?part=0");
+    let headers = [
+        ("x-file-name", "data.csv"),
+        ("content-length", "1000"),
+        ("expect", "100-continue"),
+    ];
+    let mut stalled = RawRequest::start(server.base_url(), "PUT", &path, &headers);
+    stalled.await_continue();
+    stalled.write(b"a\n1\n");
+    server.terminate();
+    server.restart();
+    let inspected = server.api().inspect(&session).expect_json(200);
+    assert_eq!(inspected["rows_estimate"], 1, "{inspected}");
+}
+
+#[test]
 fn idle_server_ends_cleanly_and_starts_on_its_data_again() {
     let mut server = TestServer::start();
     let session = server.api().open_session();

@@ -151,6 +151,7 @@ pub struct Journal {
     db: sled::Db,
     requests: mpsc::Sender<Request>,
     failed: Arc<AtomicBool>,
+    _lock: Arc<File>,
 }
 
 /// The writer thread; joined when the last [`Journal`] is gone.
@@ -173,6 +174,7 @@ impl Journal {
         new_store_id: Uuid,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, JournalWriter), OpenError> {
+        let lock = Arc::new(open::lock(layout)?);
         let db = open::open_store(layout, new_store_id)?;
         let folder = layout.journal_folder();
         let log = File::options()
@@ -190,6 +192,7 @@ impl Journal {
             folder: File::open(&folder)?,
             failed: failed.clone(),
             metrics,
+            _lock: lock.clone(),
         };
         let thread = std::thread::Builder::new()
             .name("calve-journal".to_owned())
@@ -198,6 +201,7 @@ impl Journal {
             db,
             requests,
             failed,
+            _lock: lock,
         };
         Ok((journal, JournalWriter(thread)))
     }
@@ -284,6 +288,7 @@ struct Writer {
     folder: File,
     failed: Arc<AtomicBool>,
     metrics: Arc<Metrics>,
+    _lock: Arc<File>,
 }
 
 /// However the writer ends, nothing can be acknowledged after it.

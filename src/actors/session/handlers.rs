@@ -10,7 +10,7 @@ use super::messages::{BeginPart, Commit, DeletePart, FinishPart, Inspect, PartLe
 use crate::domain::session::{CommitStart, Deletion, already_committed};
 use crate::domain::{CommitReceipt, CommitRequest, PartNumber, PartRecord, Session};
 use crate::error::{Error, ErrorCode, Result};
-use crate::store::journal::{Write, WriteError};
+use crate::store::journal::WriteError;
 use crate::store::{keys, records};
 
 impl Handler<BeginPart> for SessionActor {
@@ -43,10 +43,7 @@ impl Handler<FinishPart> for SessionActor {
             span,
         } = message;
         // The write gets its place in the journal's queue here, in the order of handling.
-        let queued = self
-            .stage(&record)
-            .and_then(|write| Ok(self.surroundings.journal.write(write)?));
-        let recording = match queued {
+        let recording = match self.queue_part(&record) {
             Ok(recording) => recording,
             Err(error) => return refused(error),
         };
@@ -119,22 +116,30 @@ fn refused(error: Error) -> ResponseActFuture<SessionActor, Result<()>> {
 }
 
 impl SessionActor {
-    /// The write that stages a part, with the session's renewal where that is configured.
-    fn stage(&mut self, record: &PartRecord) -> Result<Write> {
+    /// Queues a part's record, with the session's renewal where that is configured.
+    fn queue_part(
+        &mut self,
+        record: &PartRecord,
+    ) -> Result<impl Future<Output = std::result::Result<(), WriteError>> + use<>> {
         let now = self.surroundings.clock.now();
         let config = &self.surroundings.sessions;
-        let renewal = config.renew_on_activity.then_some(config.ttl);
+        let renewed = config.renew_on_activity.then(|| now + config.ttl);
         let columns_max = config.columns_max;
         let session = self.session()?;
         session.check_parts_may_change(now)?;
         session.check_columns(record, columns_max)?;
         let mut write = records::stage_part(session, record)?;
-        if let Some(ttl) = renewal {
-            session.expires_at = now + ttl;
-            let value = records::session_value(session)?;
-            write.puts.push((keys::session(&session.id), value));
+        let expires_at = session.expires_at;
+        if let Some(renewed) = renewed {
+            session.expires_at = renewed;
+            let value = records::session_value(session);
+            session.expires_at = expires_at;
+            write.puts.push((keys::session(&session.id), value?));
         }
-        Ok(write)
+        let recording = self.surroundings.journal.write(write)?;
+        // Only what is queued counts: the next write expects the record to say this.
+        self.session()?.expires_at = renewed.unwrap_or(expires_at);
+        Ok(recording)
     }
 
     /// Queues a deletion; `None` when the part was deleted before.

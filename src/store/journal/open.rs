@@ -3,9 +3,16 @@
 //! **Crashes.** The first start makes the journal in a side folder, syncs it, and renames it into place, because sled's own
 //! first files can be left torn for ever; then a marker outside sled names the store. A journal without the marker is a first start
 //! that was cut off in between; a marker without its journal, or with an emptied one, is refused.
+//!
+//! **sled's snapshots.** At every start sled writes what it read of its log into `snap.*.generating` and renames that when it is
+//! complete. sled 0.34 takes one that a kill or a full disk left half-written for the newest and refuses to open, for ever; it holds
+//! nothing that the log does not, so it is removed first. The lock on the data folder makes sure that nobody is writing it.
 
+use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -23,11 +30,19 @@ const CACHE_BYTES: u64 = 32 * 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The disk refused.
-    #[error("cannot prepare the journal: {0}")]
+    #[error(
+        "cannot open the journal: {0}. Nothing is lost; start again when the disk takes writes"
+    )]
     Io(#[from] std::io::Error),
+    /// Another process has it open.
+    #[error("another calve uses the data folder `{folder}`; stop it first")]
+    InUse {
+        /// The data folder.
+        folder: String,
+    },
     /// sled refused or panicked.
     #[error(
-        "cannot open the journal in `{folder}`: {reason}. If another calve uses this data folder, stop it first; otherwise restore the folder `journal` from a backup"
+        "cannot open the journal in `{folder}`: {reason}. Restore the folder `journal` from a backup"
     )]
     Sled {
         /// The journal's folder.
@@ -69,7 +84,6 @@ pub(super) fn open_store(layout: &Layout, new_store_id: Uuid) -> Result<sled::Db
         folder: layout.root().display().to_string(),
         problem,
     };
-    durable::create_folders(layout.root())?;
     let outer = read_marker(layout)?;
     if !layout.journal_folder().exists() {
         if outer.is_some() {
@@ -102,6 +116,19 @@ pub(super) fn open_store(layout: &Layout, new_store_id: Uuid) -> Result<sled::Db
             durable::write_file(Artifact::Marker, &layout.marker_file(), &bytes)?;
             Ok(db)
         }
+    }
+}
+
+/// Takes the data folder, which is made if there is none, for this process, as long as the file is open.
+pub(super) fn lock(layout: &Layout) -> Result<File, OpenError> {
+    durable::create_folders(layout.root())?;
+    let folder = File::open(layout.root())?;
+    match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(folder),
+        Err(Errno::WOULDBLOCK) => Err(OpenError::InUse {
+            folder: layout.root().display().to_string(),
+        }),
+        Err(error) => Err(OpenError::Io(error.into())),
     }
 }
 
@@ -162,6 +189,8 @@ fn make_store(layout: &Layout, store_id: Uuid) -> Result<(), OpenError> {
 }
 
 pub(super) fn open_sled(folder: std::path::PathBuf) -> Result<sled::Db, OpenError> {
+    let is_unfinished = |name: &str| name.starts_with("snap.") && name.ends_with(".generating");
+    durable::remove_files(&folder, is_unfinished)?;
     let config = sled::Config::new()
         .path(&folder)
         .cache_capacity(CACHE_BYTES)
@@ -170,6 +199,7 @@ pub(super) fn open_sled(folder: std::path::PathBuf) -> Result<sled::Db, OpenErro
     // sled 0.34 can panic on a damaged log; a message is worth more than a backtrace.
     match catch_unwind(AssertUnwindSafe(|| config.open())) {
         Ok(Ok(db)) => Ok(db),
+        Ok(Err(sled::Error::Io(error))) => Err(OpenError::Io(error)),
         Ok(Err(error)) => Err(sled_error(&folder, error)),
         Err(_) => Err(sled_error(
             &folder,

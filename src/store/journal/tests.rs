@@ -103,9 +103,25 @@ fn a_first_start_that_was_cut_short_is_finished_by_the_next() {
     assert!(layout.marker_file().exists());
 }
 
-/// The writer thread ends, and with it sled's lock, soon after the last handle is dropped.
+#[test]
+fn a_half_written_snapshot_of_sled_is_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let layout = Layout::new(folder.path().to_path_buf());
+    let (journal, writer) = open(&layout).unwrap();
+    assert!(matches!(open(&layout), Err(OpenError::InUse { .. })));
+    drop(journal);
+    writer.join();
+    let torn = layout
+        .journal_folder()
+        .join("snap.FFFFFFFFFFFFFFFF.generating");
+    std::fs::write(&torn, b"torn").unwrap();
+    let (_journal, _writer) = open(&layout).unwrap();
+    assert!(!torn.exists());
+}
+
+/// The writer thread ends, and with it the lock, soon after the last handle is dropped.
 fn wait_until_unlocked(layout: &Layout) {
-    while open_sled(layout.journal_folder()).is_err() {
+    while open::lock(layout).is_err() {
         std::thread::yield_now();
     }
 }
