@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use support::client::{AS_NDJSON, Target};
 use support::data::Expectation;
 use support::python::run_refused;
-use support::server::TestServer;
+use support::server::{TestServer, write_file};
 use support::table::assert_table_holds;
 
 const COLUMNS: &[(&str, &str)] = &[("id", "long"), ("word", "string"), ("price", "double")];
@@ -124,5 +124,21 @@ fn every_difference_is_noticed() {
             refusal.contains(said),
             "{what}: expected `{said}` in: {refusal}"
         );
+    }
+
+    // Of many tables every one that differs is told, and one that does not differ hides nothing.
+    let expected = [rows.clone(), json!([[1, "one", 0.5]]), json!([])].map(with_rows);
+    let paths = expected.each_ref().map(|one| one.write("many.json"));
+    let tables = paths.map(|path| json!({"table": server.table_dir(&target), "expect": path}));
+    let list = write_file(
+        server.scratch("tables.json"),
+        json!(tables).to_string().as_bytes(),
+    );
+    let refusal = run_refused(
+        "read_table.py",
+        &["--tables".to_owned(), list.display().to_string()],
+    );
+    for said in ["4 rows read, 1 expected", "4 rows read, 0 expected"] {
+        assert!(refusal.contains(said), "expected `{said}` in: {refusal}");
     }
 }

@@ -1,11 +1,12 @@
-"""Reads an Iceberg table with PyIceberg and with DuckDB and compares every value of every row with what is expected.
+"""Reads Iceberg tables with PyIceberg and with DuckDB and compares every value of every row with what is expected.
 
     read_table.py TABLE_DIRECTORY [--expect EXPECTATION.json] [--snapshot ID]
+    read_table.py --tables TABLES.json      many: [{"table": TABLE_DIRECTORY, "expect": EXPECTATION.json}, …]
 
 The current metadata file is the one that `metadata/version-hint.text` names. DuckDB reads it by the metadata file and,
-for the current snapshot, once more by the table's directory. Prints one JSON object: rows, schema, snapshots. Ends
-with status 1 and the first difference on standard error when a reader finds anything else (see `expected.py` for the
-description of what is expected and `compare.py` for what "the same" means).
+for the current snapshot, once more by the table's directory. Prints one JSON object a table (many: a list of them): rows,
+schema, snapshots. Ends with status 1 and each table's first difference on standard error when a reader finds anything
+else (see `expected.py` for the description of what is expected and `compare.py` for what "the same" means).
 """
 
 import argparse
@@ -44,10 +45,9 @@ def duckdb_scan(connection, path, snapshot):
     return connection.execute(f"SELECT * FROM iceberg_scan('{quoted}'{option})").to_arrow_table()
 
 
-def reads(directory, metadata_path, table, snapshot):
+def reads(connection, directory, metadata_path, table, snapshot):
     """Each reader's name with the rows that it finds."""
     yield "PyIceberg", table.scan(snapshot_id=snapshot).to_arrow()
-    connection = duckdb_connection()
     yield "DuckDB by metadata file", duckdb_scan(connection, metadata_path, snapshot)
     if snapshot is None:
         yield "DuckDB by directory", duckdb_scan(connection, directory, None)
@@ -80,30 +80,57 @@ def described(table, metadata_path):
     }
 
 
-def main():
-    """Reads, compares, prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table_directory", type=pathlib.Path)
-    parser.add_argument("--expect", help="JSON description of the expected rows")
-    parser.add_argument("--snapshot", type=int, help="read this snapshot instead of the current one")
-    arguments = parser.parse_args()
-
-    directory = arguments.table_directory.resolve()
+def read(connection, directory, expectation, snapshot):
+    """One table's description, once all readers have found the same; else raises `compare.Difference`."""
+    directory = pathlib.Path(directory).resolve()
     metadata_path = current_metadata(directory)
     table = StaticTable.from_metadata(str(metadata_path))
     answer = described(table, metadata_path)
-    wanted = compare.Rows(expected.load(arguments.expect)) if arguments.expect else None
+    wanted = compare.Rows(expected.load(expectation)) if expectation else None
     answer["read"] = {}
-    for reader, table_read in reads(directory, metadata_path, table, arguments.snapshot):
+    for reader, table_read in reads(connection, directory, metadata_path, table, snapshot):
         found = compare.Rows(table_read)
         # Without an expectation the readers are compared with each other.
         wanted = found if wanted is None else wanted
         try:
             compare.assert_same(wanted, found, reader)
         except compare.Difference as difference:
-            sys.exit(f"{directory}: {difference}")
+            raise compare.Difference(f"{directory}: {difference}") from None
         answer["read"][reader] = len(found)
     answer["rows"] = len(wanted)
+    return answer
+
+
+def read_all(connection, tables):
+    """The descriptions of all tables, once all are as expected; else every table's difference is told."""
+    answers, differences = [], []
+    for table in tables:
+        try:
+            answers.append(read(connection, table["table"], table["expect"], None))
+        except compare.Difference as difference:
+            differences.append(str(difference))
+    if differences:
+        raise compare.Difference("\n".join(differences))
+    return answers
+
+
+def main():
+    """Reads, compares, prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("table_directory", nargs="?")
+    which.add_argument("--tables", type=pathlib.Path, help="JSON list of many tables and what is expected of them")
+    parser.add_argument("--expect", help="JSON description of the expected rows")
+    parser.add_argument("--snapshot", type=int, help="read this snapshot instead of the current one")
+    arguments = parser.parse_args()
+    connection = duckdb_connection()
+    try:
+        if arguments.tables:
+            answer = read_all(connection, json.loads(arguments.tables.read_text(encoding="utf-8")))
+        else:
+            answer = read(connection, arguments.table_directory, arguments.expect, arguments.snapshot)
+    except compare.Difference as difference:
+        sys.exit(str(difference))
     json.dump(answer, sys.stdout)
 
 
