@@ -184,7 +184,18 @@ pub struct Api {
 impl Api {
     /// A client for the server at `http://127.0.0.1:PORT`.
     pub fn new(base_url: &str) -> Self {
+        Self::with_idle_connections(base_url, 10)
+    }
+
+    /// A client that opens a connection for every request: no answer then means that the server is gone, not that
+    /// it had closed a connection that was idle.
+    pub fn with_fresh_connections(base_url: &str) -> Self {
+        Self::with_idle_connections(base_url, 0)
+    }
+
+    fn with_idle_connections(base_url: &str, idle_connections_max: usize) -> Self {
         let config = Agent::config_builder()
+            .max_idle_connections(idle_connections_max)
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)

@@ -44,27 +44,56 @@ pub fn numbered_csv_of_bytes(part: u32, bytes: usize) -> (String, u32) {
     }
 }
 
+/// One row of `numbered_csv`, its values spelled as the CSV has them.
+pub struct NumberedRow {
+    pub word: String,
+    pub amount: String,
+    pub day: String,
+    pub moment: String,
+    pub flag: bool,
+}
+
+impl NumberedRow {
+    /// The row with this number of the part with this number.
+    pub fn new(part: u32, row: u32) -> Self {
+        // Mixes the bits, so that columns do not compress to nothing.
+        let noise = u64::from(part).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+            ^ u64::from(row).wrapping_mul(0xC2B2_AE3D_27D4_EB4F);
+        let noise = noise ^ (noise >> 29);
+        // One word in seven needs quoting, for a comma, a doubled quote and a line break.
+        let word = match row % 7 {
+            3 => format!("{noise:x}, \"quoted\"\nand more"),
+            _ => format!("word-{noise:x}"),
+        };
+        // The fifteenth day and later: month and day cannot be mistaken for each other.
+        let day = 15 + noise % 14;
+        let month = 1 + noise / 14 % 12;
+        let second = noise / 168 % 60;
+        let (whole, hundredths) = (noise / 7 % 100_000, 1 + noise / 11 % 99);
+        let day = format!("2024-{month:02}-{day:02}");
+        Self {
+            word,
+            amount: format!("{whole}.{hundredths:02}"),
+            moment: format!("{day}T10:20:{second:02}Z"),
+            day,
+            flag: noise & 1 == 1,
+        }
+    }
+}
+
 fn push_numbered_row(csv: &mut String, part: u32, row: u32) {
-    // Mixes the bits, so that columns do not compress to nothing.
-    let noise = u64::from(part).wrapping_mul(0x9E37_79B9_7F4A_7C15)
-        ^ u64::from(row).wrapping_mul(0xC2B2_AE3D_27D4_EB4F);
-    let noise = noise ^ (noise >> 29);
-    // One word in seven needs quoting, for a comma, a doubled quote and a line break.
-    let word = match row % 7 {
-        3 => format!("\"{noise:x}, \"\"quoted\"\"\nand more\""),
-        _ => format!("word-{noise:x}"),
+    let NumberedRow {
+        word,
+        amount,
+        day,
+        moment,
+        flag,
+    } = NumberedRow::new(part, row);
+    let word = match word.contains('"') {
+        true => format!("\"{}\"", word.replace('"', "\"\"")),
+        false => word,
     };
-    // The fifteenth day and later: month and day cannot be mistaken for each other.
-    let day = 15 + noise % 14;
-    let month = 1 + noise / 14 % 12;
-    let second = noise / 168 % 60;
-    let flag = noise & 1 == 1;
-    let (whole, hundredths) = (noise / 7 % 100_000, 1 + noise / 11 % 99);
-    writeln!(
-        csv,
-        "{part},{row},{word},{whole}.{hundredths:02},2024-{month:02}-{day:02},2024-{month:02}-{day:02}T10:20:{second:02}Z,{flag}"
-    )
-    .expect("write to a string");
+    writeln!(csv, "{part},{row},{word},{amount},{day},{moment},{flag}").expect("write to a string");
 }
 
 /// What a reader must find: columns with Iceberg types and where the rows come from (see `python/expected.py`).

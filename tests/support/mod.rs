@@ -15,6 +15,7 @@
 pub mod client;
 pub mod data;
 pub mod python;
+pub mod random;
 pub mod raw;
 pub mod server;
 pub mod table;
@@ -24,6 +25,11 @@ use std::time::{Duration, Instant};
 
 /// How long one thing of a test may take before the test is called stuck.
 pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Whether the long versions of the tests are wanted: `CALVE_TEST_LONG=1`.
+pub fn is_long() -> bool {
+    std::env::var("CALVE_TEST_LONG").is_ok_and(|value| value == "1")
+}
 
 /// Asks until there is an answer. Panics, naming what was awaited, when `patience` is over.
 #[track_caller]
