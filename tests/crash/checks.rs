@@ -142,7 +142,7 @@ fn published(server: &TestServer, target: &Target) -> Vec<(Value, String)> {
 pub fn check_at_the_end(server: &mut TestServer, world: &World) {
     // A last kill; from here on whatever nothing refers to goes soon.
     server.kill();
-    server.configure("CALVE_CLEANING__GRACE", "0s");
+    server.set_variable("CALVE_CLEANING__GRACE", Some("0s"));
     server.restart();
     let api = server.api();
     let sessions = world.sessions();
@@ -280,10 +280,10 @@ fn check_tables(server: &TestServer, sessions: &[Arc<Session>]) {
                 csv.write_str(&body.csv_lines()).expect("write to memory");
             }
         }
-        tables.push((target, Expectation::numbered().csv(&csv)));
+        tables.push((server.table_dir(&target), Expectation::numbered().csv(&csv)));
         chains.push(chain);
     }
-    let found = assert_tables_hold(server, &tables);
+    let found = assert_tables_hold(&tables);
     for (table, chain) in found.iter().zip(chains) {
         let seen: Vec<(Value, String)> = snapshot_chain(table)
             .iter()

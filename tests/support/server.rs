@@ -190,12 +190,6 @@ impl TestServer {
         Ok(())
     }
 
-    /// Changes a `CALVE_…` setting; counts from the next start on.
-    pub fn configure(&mut self, key: &str, value: &str) {
-        self.environment.retain(|(known, _)| known != key);
-        self.environment.push((key.to_owned(), value.to_owned()));
-    }
-
     /// A client for this run of the server.
     pub fn api(&self) -> Api {
         Api::new(self.base_url())
