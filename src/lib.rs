@@ -32,15 +32,23 @@
 //!
 //! # Invariants
 //!
+//! What is promised to users, with the tests that try to break it, is the README's table of guarantees; the ids are the same.
+//!
 //! | id | what always holds | kept by |
 //! |---|---|---|
 //! | P1 | a part that was acknowledged is on stable storage: bytes, name, record | [`upload`], [`store::staging`], [`store::journal`] |
 //! | P2 | a part number has one content; a replacement is seen whole or not at all | [`actors`] (session), [`store::records`] |
+//! | P3 | an acknowledged deletion stays one | [`store::records`] |
 //! | S1 | a session's state only changes as its diagram says | [`domain::session`] |
 //! | C1 | a session is in at most one snapshot | [`table::catalog`] |
 //! | C2 | rows in the snapshot = rows read from the parts | [`mod@ingest::convert`], [`table::commit`] |
 //! | C3 | the snapshots of a table form one chain | [`table::catalog`], [`actors`] (committer) |
-//! | G1 | nothing that a record refers to is removed; what nothing refers to goes | [`actors::janitor`], [`domain::cleaning`] |
+//! | G1 | nothing that a record refers to is removed | [`actors::janitor`], [`domain::cleaning`] |
+//! | G2 | what nothing refers to goes by itself | [`actors::janitor`], [`table::commit`] |
+//! | R1 | recovery can be cut off and done again | [`store::journal`], [`serve`] |
+//! | R2 | a start reads no session and no table | [`serve`] |
+//! | D1 | after a failed sync nothing is acknowledged; a full disk is refused before it is met | [`store::journal`], [`admission`] |
+//! | U1 | every record and store has a version; older ones are read, newer ones refused | [`store::records`], [`store::journal`] |
 //! | V1 | a value is stored as what it says, or refused by row, column and value | [`schema::evidence`], [`ingest::encode`] |
 //!
 //! # Walkthrough: a part
@@ -55,7 +63,7 @@
 //! # Walkthrough: a commit
 //!
 //! `POST …/commit` becomes a message to the session's actor, which freezes its parts and hands itself to the
-//! target's committer. [`table::commit`] loads the table, plans the schema ([`schema::plan`]), links the early data
+//! target's committer. [`table::commit`] loads the table, plans the schema ([`schema::plan`]), records its intent, links the early data
 //! files into the table's folder (or converts a part again when its early types were not the final ones), writes
 //! manifests and metadata, and publishes: one journal transaction. The answer is stored with the session, so
 //! every repeat gets it.

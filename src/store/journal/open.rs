@@ -10,6 +10,8 @@
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -26,6 +28,11 @@ const FORMAT: u32 = 2;
 
 /// sled's page cache. Records are small and hot ones live in the actors.
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;
+/// How long sled's threads may take to let go of a database that was dropped, on a machine that is very busy.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(10);
+/// Time between two looks at whether they have.
+const RELEASE_POLL: Duration = Duration::from_millis(2);
+
 /// Why the journal could not be opened; the text tells what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -35,7 +42,7 @@ pub enum OpenError {
     )]
     Io(#[from] std::io::Error),
     /// Another process has it open.
-    #[error("another calve uses the data folder `{folder}`; stop it first")]
+    #[error("another calve uses `{folder}`; stop it first")]
     InUse {
         /// The data folder.
         folder: String,
@@ -132,6 +139,32 @@ pub(super) fn lock(layout: &Layout) -> Result<File, OpenError> {
     }
 }
 
+/// Waits until nobody has sled's files open. sled's own threads may hold its lock for a moment after the database was dropped,
+/// which is so between making a store and opening it; an older calve, which does not lock the data folder, may hold it for good.
+fn wait_until_released(folder: &Path) -> Result<(), OpenError> {
+    let log = match File::open(folder.join("db")) {
+        Ok(log) => log,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(OpenError::Io(error)),
+    };
+    let started = Instant::now();
+    loop {
+        match flock(&log, FlockOperation::NonBlockingLockExclusive) {
+            // Released again with the file, at the end of this function.
+            Ok(()) => return Ok(()),
+            Err(Errno::WOULDBLOCK) if started.elapsed() < RELEASE_PATIENCE => {
+                std::thread::sleep(RELEASE_POLL);
+            }
+            Err(Errno::WOULDBLOCK) => {
+                return Err(OpenError::InUse {
+                    folder: folder.display().to_string(),
+                });
+            }
+            Err(error) => return Err(OpenError::Io(error.into())),
+        }
+    }
+}
+
 /// The newer of what the two markers say.
 fn format_of(outer: Option<&Marker>, inner: &Marker) -> u32 {
     outer.map_or(0, |outer| outer.format).max(inner.format)
@@ -189,6 +222,7 @@ fn make_store(layout: &Layout, store_id: Uuid) -> Result<(), OpenError> {
 }
 
 pub(super) fn open_sled(folder: std::path::PathBuf) -> Result<sled::Db, OpenError> {
+    wait_until_released(&folder)?;
     let is_unfinished = |name: &str| name.starts_with("snap.") && name.ends_with(".generating");
     durable::remove_files(&folder, is_unfinished)?;
     let config = sled::Config::new()
@@ -208,7 +242,7 @@ pub(super) fn open_sled(folder: std::path::PathBuf) -> Result<sled::Db, OpenErro
     }
 }
 
-fn sled_error(folder: &std::path::Path, reason: impl ToString) -> OpenError {
+fn sled_error(folder: &Path, reason: impl ToString) -> OpenError {
     OpenError::Sled {
         folder: folder.display().to_string(),
         reason: reason.to_string(),
