@@ -161,7 +161,7 @@ impl<'a> Client<'a> {
         let part = u32::try_from(self.random.below(PARTS_MAX)).expect("small");
         let world = self.world;
         let commits = |line: &Line| commit(world, line, &session, &request, false);
-        match self.random.below(4) {
+        match self.random.below(3) {
             0 => {
                 let (left, right) = self.line.race(commits, commits);
                 session.pages().assert(left == right, || {
