@@ -235,14 +235,6 @@ fn part_keys(journal: &Journal, id: &SessionId) -> Result<Vec<Vec<u8>>> {
         .collect()
 }
 
-/// A part's record while its chunks are read.
-struct Assembly {
-    part: PartNumber,
-    /// As the first chunk says; chunks of an older, longer record may follow.
-    missing_chunks: u16,
-    bytes: Vec<u8>,
-}
-
 /// Loads a session with its parts. Blocks.
 pub fn load_session(journal: &Journal, id: &SessionId) -> Result<Option<Session>> {
     let Some(bytes) = journal.get(&keys::session(id))? else {
@@ -250,39 +242,59 @@ pub fn load_session(journal: &Journal, id: &SessionId) -> Result<Option<Session>
     };
     let mut session = session_in(id, &bytes)?;
     let prefix = keys::session_parts(id);
-    let mut assembly: Option<Assembly> = None;
+    let mut current: Option<(PartNumber, Vec<Vec<u8>>)> = None;
     for entry in journal.scan(&prefix)? {
         let (key, value) = entry?;
-        let damaged = || Error::internal(format_args!("a part record of session {id} is damaged"));
-        let part = keys::part_number(&key, prefix.len()).ok_or_else(damaged)?;
-        let (count, chunk) = value.split_first_chunk::<2>().ok_or_else(damaged)?;
-        let current = match &mut assembly {
-            Some(current) if current.part == part => current,
-            other => other.insert(Assembly {
-                part,
-                missing_chunks: u16::from_be_bytes(*count),
-                bytes: Vec::new(),
-            }),
-        };
-        // A replacement may be shorter than what it replaced: what follows its last chunk is old.
-        if current.missing_chunks == 0 {
-            continue;
-        }
-        current.bytes.extend_from_slice(chunk);
-        current.missing_chunks -= 1;
-        if current.missing_chunks == 0 {
-            let bytes = decompressed(&current.bytes).map_err(|_| damaged())?;
-            match decode(&format!("part {part} of session {id}"), &bytes)? {
-                StoredPart::Staged { part } => {
-                    session.put_part(*part);
-                }
-                StoredPart::Deleted => {
-                    session.deleted.insert(part);
+        let part = keys::part_number(&key, prefix.len()).ok_or_else(|| damaged_part(id))?;
+        match &mut current {
+            Some((number, chunks)) if *number == part => chunks.push(value),
+            other => {
+                if let Some((number, chunks)) = other.replace((part, vec![value])) {
+                    add_part(&mut session, number, &chunks)?;
                 }
             }
         }
     }
+    if let Some((number, chunks)) = current {
+        add_part(&mut session, number, &chunks)?;
+    }
     Ok(Some(session))
+}
+
+/// Adds to a session what a part's chunks say, given in order; gives the number of chunks that the record has. A
+/// replacement may be shorter than what it replaced: chunks after its last are old.
+pub fn add_part<Chunk: AsRef<[u8]>>(
+    session: &mut Session,
+    part: PartNumber,
+    chunks: &[Chunk],
+) -> Result<usize> {
+    let damaged = || damaged_part(&session.id);
+    let mut bytes = Vec::new();
+    let mut count = 1;
+    let mut index = 0;
+    while index < count {
+        let value = chunks.get(index).ok_or_else(damaged)?.as_ref();
+        let (count_prefix, chunk) = value.split_first_chunk::<2>().ok_or_else(damaged)?;
+        if index == 0 {
+            count = usize::from(u16::from_be_bytes(*count_prefix));
+        }
+        bytes.extend_from_slice(chunk);
+        index += 1;
+    }
+    let bytes = decompressed(&bytes).map_err(|_| damaged())?;
+    match decode(&format!("part {part} of session {}", session.id), &bytes)? {
+        StoredPart::Staged { part } => {
+            session.put_part(*part);
+        }
+        StoredPart::Deleted => {
+            session.deleted.insert(part);
+        }
+    }
+    Ok(count)
+}
+
+fn damaged_part(id: &SessionId) -> Error {
+    Error::internal(format_args!("a part record of session {id} is damaged"))
 }
 
 /// A part record's JSON.

@@ -104,3 +104,23 @@ fn a_newer_record_is_refused_by_name() {
             .contains("has version 2, this calve knows 1")
     );
 }
+
+/// Half a record is no record, and never nothing.
+#[tokio::test]
+async fn a_session_with_an_incomplete_part_record_is_not_loaded_without_the_part() {
+    let folder = tempfile::tempdir().unwrap();
+    let layout = Layout::new(folder.path().to_path_buf());
+    let metrics = Arc::new(Metrics::new());
+    let (journal, _writer) = Journal::open(&layout, Uuid::from_u128(7), metrics).unwrap();
+    let session = session();
+    write(&journal, open_session(&session).unwrap()).await;
+    write(&journal, stage_part(&session, &part(0, 500)).unwrap()).await;
+    let chunks = part_keys(&journal, &session.id).unwrap();
+    let cut = Write {
+        removes: vec![chunks.last().unwrap().clone()],
+        ..Write::default()
+    };
+    write(&journal, cut).await;
+    let refused = load_session(&journal, &session.id).unwrap_err();
+    assert!(refused.to_string().contains("is damaged"), "{refused}");
+}
