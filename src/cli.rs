@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 
+use crate::check::Check;
 use crate::clock::SystemClock;
 use crate::config::{Config, LogFormat};
 use crate::serve::Server;
@@ -26,6 +27,8 @@ pub struct Cli {
 enum Command {
     /// Run the server until SIGTERM or Ctrl-C.
     Serve(ServeArguments),
+    /// Check a data folder: journal, staged files, tables.
+    Check(CheckArguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -44,16 +47,68 @@ struct ServeArguments {
     log_format: Option<LogFormat>,
 }
 
+/// What the exit codes of `calve check` mean.
+const CHECK_EXIT_CODES: &str = "\
+Exit codes:
+  0  sound; nothing but what the server does by itself
+  1  the check could not run
+  2  leftovers: harmless files or records that nothing needs
+  3  damage: something acknowledged or committed is missing, altered or unreadable
+After --repair they tell of what is left.";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = CHECK_EXIT_CODES)]
+struct CheckArguments {
+    /// Configuration file (TOML), the server's.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// The server's data folder [default: data].
+    #[arg(long)]
+    data_dir: Option<PathBuf>,
+    /// Also decode every page of every data file.
+    #[arg(long)]
+    deep: bool,
+    /// Mend what is safe to mend; the server must not be running.
+    #[arg(long)]
+    repair: bool,
+    /// Shape of the report.
+    #[arg(long, value_enum, default_value_t)]
+    format: ReportFormat,
+}
+
+#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
+enum ReportFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object with everything.
+    Json,
+}
+
 impl Cli {
+    /// The command line of this process. `calve check` gives the exit code 2 a meaning, so a command line that cannot be
+    /// understood ends with 1.
+    pub fn from_command_line() -> Result<Self, ExitCode> {
+        Self::try_parse().map_err(|error| {
+            let is_failure = error.use_stderr();
+            // Where it cannot be printed, nothing else can.
+            let _ = error.print();
+            if is_failure {
+                ExitCode::FAILURE
+            } else {
+                ExitCode::SUCCESS
+            }
+        })
+    }
+
     /// Runs the command.
     pub fn run(self) -> ExitCode {
-        let Command::Serve(arguments) = self.command;
-        let outcome = arguments.config().and_then(|config| {
-            telemetry::init(&config.logging)?;
-            actix_web::rt::System::new().block_on(serve(config))
-        });
+        let outcome = match self.command {
+            Command::Serve(arguments) => arguments.run(),
+            Command::Check(arguments) => arguments.run(),
+        };
         match outcome {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(code) => code,
             Err(message) => {
                 eprintln!("calve: {message}");
                 ExitCode::FAILURE
@@ -63,6 +118,13 @@ impl Cli {
 }
 
 impl ServeArguments {
+    fn run(&self) -> Result<ExitCode, String> {
+        let config = self.config()?;
+        telemetry::init(&config.logging)?;
+        actix_web::rt::System::new().block_on(serve(config))?;
+        Ok(ExitCode::SUCCESS)
+    }
+
     fn config(&self) -> Result<Config, String> {
         let mut flags = Vec::new();
         if let Some(listen) = self.listen {
@@ -79,6 +141,32 @@ impl ServeArguments {
             flags.push(("logging.format", name.to_owned()));
         }
         Config::load(self.config.as_deref(), &flags)
+    }
+}
+
+impl CheckArguments {
+    fn run(&self) -> Result<ExitCode, String> {
+        let data_dir = self.data_dir.iter();
+        let flags: Vec<_> = data_dir
+            .map(|data_dir| ("storage.data_dir", data_dir.display().to_string()))
+            .collect();
+        let check = Check {
+            config: Config::load(self.config.as_deref(), &flags)?,
+            clock: Arc::new(SystemClock),
+            is_deep: self.deep,
+            repairs: self.repair,
+        };
+        let report = check.run()?;
+        let text = match self.format {
+            ReportFormat::Text => report.text(),
+            ReportFormat::Json => format!("{:#}\n", report.json()),
+        };
+        let mut stdout = std::io::stdout();
+        stdout
+            .write_all(text.as_bytes())
+            .and_then(|()| stdout.flush())
+            .map_err(|error| format!("cannot print the report: {error}"))?;
+        Ok(ExitCode::from(report.exit_code()))
     }
 }
 

@@ -28,6 +28,7 @@
 //! * [`admission`]: whether a part may come: space, bytes staged, parts in flight.
 //! * [`upload`]: one part, from the socket to the acknowledgement.
 //! * [`http`]: routes, answers, errors, the OpenAPI document. *Invariant: the only home of status codes.*
+//! * [`check`]: compares all of this with each other, offline. *Invariant: it removes nothing unless asked to.*
 //! * [`serve`]: puts it together, and takes it apart in order.
 //!
 //! # Invariants
@@ -71,6 +72,7 @@
 pub mod actors;
 pub mod admission;
 pub mod blocking;
+pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod config;

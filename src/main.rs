@@ -1,7 +1,5 @@
 //! The binary `calve`: parses the command line and runs it.
 
-use clap::Parser;
-
 /// Conversions run on many blocking threads and allocate megabytes each; what glibc's arenas kept of that
 /// was several times what was in use.
 #[global_allocator]
@@ -15,5 +13,8 @@ static ALLOCATOR_SETTINGS: &[u8; 69] =
     b"narenas:4,dirty_decay_ms:100,muzzy_decay_ms:0,background_thread:true\0";
 
 fn main() -> std::process::ExitCode {
-    calve::cli::Cli::parse().run()
+    match calve::cli::Cli::from_command_line() {
+        Ok(command_line) => command_line.run(),
+        Err(code) => code,
+    }
 }

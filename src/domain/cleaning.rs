@@ -20,17 +20,19 @@ pub enum Verdict {
 
 /// What to do with a session at `now`.
 pub fn verdict(session: &Session, now: DateTime<Utc>, retention: TimeDelta) -> Verdict {
-    let ended_at = match &session.state {
-        SessionState::Open if session.is_expired(now) => return Verdict::Expire,
-        // A committing session is on disk as an open one; its commit decides.
-        SessionState::Open | SessionState::Committing { .. } => return Verdict::Keep,
-        SessionState::Expired => session.expires_at,
-        SessionState::Committed { receipt, .. } => receipt.committed_at,
-    };
-    if now - ended_at >= retention {
-        Verdict::Forget
-    } else {
-        Verdict::Keep
+    match ended_at(session) {
+        None if session.is_expired(now) => Verdict::Expire,
+        Some(ended_at) if now - ended_at >= retention => Verdict::Forget,
+        None | Some(_) => Verdict::Keep,
+    }
+}
+
+/// When a session that has ended did so. A committing session is on disk as an open one; its commit decides.
+pub fn ended_at(session: &Session) -> Option<DateTime<Utc>> {
+    match &session.state {
+        SessionState::Open | SessionState::Committing { .. } => None,
+        SessionState::Expired => Some(session.expires_at),
+        SessionState::Committed { receipt, .. } => Some(receipt.committed_at),
     }
 }
 

@@ -14,7 +14,8 @@ pub struct SessionId(String);
 
 impl SessionId {
     const STAMP_LENGTH: usize = 14;
-    const LENGTH: usize = Self::STAMP_LENGTH + 1 + 32;
+    /// Characters of an id (all ASCII).
+    pub const LENGTH: usize = Self::STAMP_LENGTH + 1 + 32;
 
     /// The id of a session that opens at `now`.
     pub fn new(now: DateTime<Utc>, random: Uuid) -> Self {

@@ -174,6 +174,11 @@ pub fn free_bytes(folder: &Path) -> io::Result<u64> {
     Ok(stats.f_bavail.saturating_mul(stats.f_frsize))
 }
 
+/// Removes a file that nothing refers to. Not synced: one that survives a crash is found again.
+pub fn remove_file(path: &Path) -> io::Result<()> {
+    fs::remove_file(path)
+}
+
 /// Removes a file that nothing refers to. That it may survive a crash is harmless, so it is not
 /// synced; that it cannot be removed is logged.
 pub fn remove_quietly(path: &Path) {

@@ -206,6 +206,20 @@ impl Journal {
         Ok((journal, JournalWriter(thread)))
     }
 
+    /// Opens a journal that is there; never makes one. Blocks.
+    pub fn open_existing(
+        layout: &Layout,
+        metrics: Arc<Metrics>,
+    ) -> Result<(Self, JournalWriter), OpenError> {
+        if !layout.marker_file().exists() && !layout.journal_folder().exists() {
+            return Err(OpenError::Missing {
+                folder: layout.root().display().to_string(),
+            });
+        }
+        // The id is for new stores only.
+        Self::open(layout, Uuid::nil(), metrics)
+    }
+
     /// Makes a write durable. It has its place in the queue when this returns; the future's answer comes
     /// after the sync that covers it. Dropping the future does not take the write back.
     pub fn write(

@@ -27,6 +27,10 @@ pub const OPEN_SESSIONS: &[u8] = b"n/open";
 pub const EXPIRED_SESSIONS: &[u8] = b"n/expired";
 /// Every session's own record.
 pub const SESSIONS: &[u8] = b"s/";
+/// Every part's record.
+const PARTS: &[u8] = b"p/";
+/// Every table's pointer.
+const TABLES: &[u8] = b"t/";
 /// Number of committed sessions.
 pub const COMMITTED_SESSIONS: &[u8] = b"n/committed";
 
@@ -59,6 +63,22 @@ pub fn part_number(key: &[u8], prefix_length: usize) -> Option<PartNumber> {
     Some(PartNumber(u16::from_be_bytes([bytes[0], bytes[1]])))
 }
 
+/// The session, part number and chunk in a part chunk's key.
+pub fn part_chunk(key: &[u8]) -> Option<(SessionId, PartNumber, u16)> {
+    // Positions, because the numbers' bytes may be slashes.
+    let (id, numbers) = key
+        .strip_prefix(PARTS)?
+        .split_at_checked(SessionId::LENGTH)?;
+    let &[b'/', part_high, part_low, b'/', chunk_high, chunk_low] = numbers else {
+        return None;
+    };
+    Some((
+        SessionId::parse(std::str::from_utf8(id).ok()?)?,
+        PartNumber(u16::from_be_bytes([part_high, part_low])),
+        u16::from_be_bytes([chunk_high, chunk_low]),
+    ))
+}
+
 /// A table's pointer.
 pub fn table(target: &Target) -> Vec<u8> {
     format!("t/{target}").into_bytes()
@@ -71,7 +91,16 @@ pub fn pending_hint(target: &Target) -> Vec<u8> {
 
 /// The target in the key of a pending hint.
 pub fn pending_hint_target(key: &[u8]) -> Option<Target> {
-    let text = std::str::from_utf8(key.strip_prefix(PENDING_HINTS)?).ok()?;
+    target_after(PENDING_HINTS, key)
+}
+
+/// The target in the key of a table's pointer.
+pub fn table_target(key: &[u8]) -> Option<Target> {
+    target_after(TABLES, key)
+}
+
+fn target_after(prefix: &[u8], key: &[u8]) -> Option<Target> {
+    let text = std::str::from_utf8(key.strip_prefix(prefix)?).ok()?;
     let mut names = text.split('.');
     let target = Target::new(names.next()?, names.next()?, names.next()?).ok()?;
     names.next().is_none().then_some(target)
@@ -99,7 +128,12 @@ mod tests {
             part_number(&key, session_parts(&id).len()),
             Some(PartNumber(300))
         );
+        let slashes = PartNumber(u16::from_be_bytes(*b"//"));
+        let key = [part(&id, slashes).as_slice(), b"//"].concat();
+        assert_eq!(part_chunk(&key), Some((id, slashes, slashes.0)));
+        assert_eq!(part_chunk(&key[..key.len() - 1]), None);
         let target = Target::new("a", "b", "c").unwrap();
+        assert_eq!(table_target(&table(&target)), Some(target.clone()));
         assert_eq!(pending_hint_target(&pending_hint(&target)), Some(target));
         let attempt = Uuid::from_u128(9);
         assert_eq!(intent_attempt(&intent(attempt)), Some(attempt));

@@ -276,7 +276,8 @@ pub fn add_part<Chunk: AsRef<[u8]>>(
         let value = chunks.get(index).ok_or_else(damaged)?.as_ref();
         let (count_prefix, chunk) = value.split_first_chunk::<2>().ok_or_else(damaged)?;
         if index == 0 {
-            count = usize::from(u16::from_be_bytes(*count_prefix));
+            // A record has a first chunk.
+            count = usize::from(u16::from_be_bytes(*count_prefix)).max(1);
         }
         bytes.extend_from_slice(chunk);
         index += 1;

@@ -30,6 +30,9 @@ use crate::store::layout::Layout;
 /// Prefix of every location.
 const SCHEME: &str = "file://";
 
+/// Name of the file that says which metadata file is current.
+pub const VERSION_HINT_FILE: &str = "version-hint.text";
+
 /// What a commit needs of a table's storage. Everything blocks.
 pub trait TableStorage: Send + Sync {
     /// The table's location, as its metadata says it.
@@ -118,11 +121,13 @@ impl TableStorage for LocalStorage {
     }
 
     fn write_version_hint(&self, target: &Target, metadata_location: &str) -> Result<()> {
-        let file = metadata_location.rsplit('/').next().unwrap_or_default();
-        let version = file.strip_suffix(".metadata.json").unwrap_or(file);
-        let path = self.metadata_folder(target).join("version-hint.text");
-        durable::write_file(Artifact::VersionHint, &path, version.as_bytes())
-            .map_err(|error| Error::storage("writing a version hint", &error))
+        let path = self.metadata_folder(target).join(VERSION_HINT_FILE);
+        durable::write_file(
+            Artifact::VersionHint,
+            &path,
+            version_hint(metadata_location).as_bytes(),
+        )
+        .map_err(|error| Error::storage("writing a version hint", &error))
     }
 
     fn remove_attempt(&self, target: &Target, attempt: Uuid) -> Result<usize> {
@@ -146,6 +151,12 @@ fn metadata_artifact(path: &Path) -> Artifact {
     } else {
         Artifact::Manifest
     }
+}
+
+/// What the version hint says when this metadata file is current.
+pub fn version_hint(metadata_location: &str) -> &str {
+    let file = metadata_location.rsplit('/').next().unwrap_or_default();
+    file.strip_suffix(".metadata.json").unwrap_or(file)
 }
 
 /// The path of a location.

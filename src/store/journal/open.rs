@@ -67,6 +67,14 @@ pub enum OpenError {
         /// What is wrong.
         problem: &'static str,
     },
+    /// There is no store, and none was to be made.
+    #[error(
+        "`{folder}` is no data folder of calve: it has neither `calve.json` nor `journal`. Give the folder that `calve serve` uses (--data-dir, or storage.data_dir in the configuration)"
+    )]
+    Missing {
+        /// The folder.
+        folder: String,
+    },
     /// A newer Calve wrote this store.
     #[error(
         "the data folder was written by a newer calve (store format {found}, this one knows {known}); start that version, or a newer one",

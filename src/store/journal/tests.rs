@@ -89,6 +89,15 @@ fn an_emptied_or_missing_journal_is_refused() {
 }
 
 #[test]
+fn a_folder_that_is_no_store_does_not_become_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let layout = Layout::new(folder.path().to_path_buf());
+    let refused = Journal::open_existing(&layout, Arc::new(Metrics::new()));
+    assert!(matches!(refused, Err(OpenError::Missing { .. })));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn a_first_start_that_was_cut_short_is_finished_by_the_next() {
     let folder = tempfile::tempdir().unwrap();
     let layout = Layout::new(folder.path().to_path_buf());

@@ -113,7 +113,7 @@ async fn a_session_with_an_incomplete_part_record_is_not_loaded_without_the_part
     let metrics = Arc::new(Metrics::new());
     let (journal, _writer) = Journal::open(&layout, Uuid::from_u128(7), metrics).unwrap();
     let session = session();
-    write(&journal, open_session(&session).unwrap()).await;
+    write(&journal, open_session(&session, 9).unwrap()).await;
     write(&journal, stage_part(&session, &part(0, 500)).unwrap()).await;
     let chunks = part_keys(&journal, &session.id).unwrap();
     let cut = Write {
