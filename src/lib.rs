@@ -28,7 +28,8 @@
 //! * [`admission`]: whether a part may come: space, bytes staged, parts in flight.
 //! * [`upload`]: one part, from the socket to the acknowledgement.
 //! * [`http`]: routes, answers, errors, the OpenAPI document. *Invariant: the only home of status codes.*
-//! * [`check`]: compares all of this with each other, offline. *Invariant: it removes nothing unless asked to.*
+//! * [`check`]: compares all of this with each other. *Invariant: it removes nothing unless asked to.*
+//! * [`control`]: lists a running server's records for it.
 //! * [`serve`]: puts it together, and takes it apart in order.
 //!
 //! # Invariants
@@ -76,6 +77,7 @@ pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod domain;
 pub mod error;
 pub mod http;

@@ -1,7 +1,7 @@
 //! The composition root: opens the stores, finishes what a crash left due, starts actors, listens; and the
 //! way back, in order.
 //!
-//! **Start.** Journal, catalog (writes version hints that are due), actors, socket. Nothing here depends on how
+//! **Start.** Journal, control socket, catalog (writes version hints that are due), actors, socket. Nothing here depends on how
 //! many sessions or tables there are.
 //!
 //! **Shutdown**, within `server.shutdown_deadline`: stop accepting and let running requests end; let running
@@ -28,6 +28,7 @@ use crate::admission::{Admission, StagedBytes};
 use crate::blocking::blocking;
 use crate::clock::SharedClock;
 use crate::config::Config;
+use crate::control::Control;
 use crate::domain::CommitIntent;
 use crate::http::{self, Api};
 use crate::ingest::Limits;
@@ -58,6 +59,7 @@ pub struct Server {
     journal_writer: JournalWriter,
     arbiters: Arc<ArbiterPool>,
     running: RunningCommits,
+    control: Option<Control>,
     shutdown_deadline: Duration,
 }
 
@@ -67,6 +69,7 @@ impl Server {
         let layout = data_layout(&config.storage.data_dir)?;
         let metrics = Arc::new(Metrics::new());
         let (journal, journal_writer) = open_journal(&layout, &clock, &metrics).await?;
+        let control = Control::start(journal.clone(), &layout);
         let storage: Arc<dyn TableStorage> = Arc::new(LocalStorage::new(layout.clone()));
         let catalog = JournalCatalog::new(journal.clone(), storage.clone());
         catalog.recover().await;
@@ -108,6 +111,7 @@ impl Server {
             journal_writer,
             arbiters,
             running,
+            control,
             shutdown_deadline,
         })
     }
@@ -132,6 +136,9 @@ impl Server {
             Err(error) => tracing::error!(%error, "the journal could not be synced"),
         }
         self.arbiters.stop();
+        if let Some(control) = self.control {
+            control.stop().await;
+        }
         drop(self.journal);
         self.serving.abort();
         let joining = tokio::task::spawn_blocking(move || self.journal_writer.join());

@@ -5,8 +5,13 @@
 //! * `records` reads the journal, `staging`, `tables`, `snapshots` and `receipts` compare; `files` looks at the disk.
 //! * [`repair`] mends what is safe to mend.
 //!
-//! **Where records come from.** Without a server the journal is opened (which locks the folder, so that no server can start
-//! meanwhile). A folder without a journal is refused; the check never makes one.
+//! **Where records come from.** A running server lists them on its control socket; the check then changes nothing. Without a
+//! server the journal is opened (which locks the folder, so that no server can start meanwhile). A folder without a
+//! journal is refused; the check never makes one.
+//!
+//! **Under a running server** records and files change while they are compared. So everything is looked at twice, and only what
+//! both looks saw, with the same names and numbers, is a finding. Files that changed within `cleaning.grace` may belong to an
+//! upload or a commit that is running, so nothing is said of them; nor of counters, attempts and hints that are due.
 //!
 //! **What it proves.** A staged file is compared with the SHA-256 that was acknowledged. Of a data file the size, and the rows
 //! in its footer, are compared with its manifest; `--deep` decodes every page as well. The Parquet files carry no
@@ -35,6 +40,7 @@ use tokio::runtime::Runtime;
 
 use crate::clock::SharedClock;
 use crate::config::Config;
+use crate::control;
 use crate::error::Error;
 use crate::store::journal::Journal;
 use crate::store::layout::Layout;
@@ -104,7 +110,10 @@ impl Check {
     /// Checks, repairs if asked to, and reports. A failure is one of the check, not a finding. Blocks.
     pub fn run(&self) -> Result<Report, String> {
         let layout = Layout::new(self.data_dir()?);
-        self.run_offline(&layout)
+        match control::fetch(&layout)? {
+            Some(entries) => self.run_beside_server(&layout, &entries),
+            None => self.run_offline(&layout),
+        }
     }
 
     fn data_dir(&self) -> Result<PathBuf, String> {
@@ -115,6 +124,37 @@ impl Check {
                 data_dir.display()
             )
         })
+    }
+
+    fn run_beside_server(&self, layout: &Layout, entries: &Entries) -> Result<Report, String> {
+        if self.repairs {
+            return Err("a server is running on this data folder, so nothing can be repaired. Stop the server first, then run the same command again".to_owned());
+        }
+        let (_, first) = examine(&Context::new(self, layout, Mode::Running)?, entries)?;
+        let entries = control::fetch(layout)?
+            .ok_or("the server ended while its folder was checked. Run the check again")?;
+        let context = Context::new(self, layout, Mode::Running)?;
+        let (looked, mut findings) = examine(&context, &entries)?;
+        let first: HashSet<Finding> = first.into_iter().collect();
+        findings.retain(|finding| first.contains(finding));
+        Ok(self.report(layout, Mode::Running, looked, findings))
+    }
+
+    fn report(
+        &self,
+        layout: &Layout,
+        mode: Mode,
+        looked: Looked,
+        findings: Vec<Finding>,
+    ) -> Report {
+        Report {
+            data_dir: layout.root().display().to_string(),
+            mode,
+            is_deep: self.is_deep,
+            looked,
+            findings,
+            repairs: Vec::new(),
+        }
     }
 
     fn run_offline(&self, layout: &Layout) -> Result<Report, String> {
@@ -139,14 +179,8 @@ impl Check {
         } else {
             Vec::new()
         };
-        Ok(Report {
-            data_dir: layout.root().display().to_string(),
-            mode: Mode::Offline,
-            is_deep: self.is_deep,
-            looked,
-            findings,
-            repairs,
-        })
+        let report = self.report(layout, Mode::Offline, looked, findings);
+        Ok(Report { repairs, ..report })
     }
 }
 

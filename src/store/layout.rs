@@ -7,6 +7,7 @@
 //!   staging/<session>/              one file per part as it was sent, one data file made from it
 //!     00012-<generation>.csv.zst
 //!     00012-<generation>.data.parquet
+//!   control.sock                    while a server runs: lists its records for `calve check`
 //!   warehouse/<workspace>/<collection>/<dataset>/{data,metadata}/
 //! ```
 //!
@@ -42,6 +43,11 @@ impl Layout {
     /// The journal's folder.
     pub fn journal_folder(&self) -> PathBuf {
         self.root.join("journal")
+    }
+
+    /// The socket of a running server.
+    pub fn control_socket(&self) -> PathBuf {
+        self.root.join("control.sock")
     }
 
     /// Where the journal is made before it is renamed into place.

@@ -16,5 +16,6 @@ mod support;
 mod damage;
 mod leftovers;
 mod records;
+mod running;
 mod sound;
 mod world;
