@@ -11,9 +11,6 @@ use crate::store::{keys, records};
 
 use super::repair::Repair;
 
-/// Prefix of the records of commit attempts that have not ended.
-const ATTEMPTS: &[u8] = b"i/";
-
 /// What the records say.
 #[derive(Debug, Default)]
 pub(super) struct Records {
@@ -48,7 +45,7 @@ pub(super) fn read(context: &Context, entries: &Entries, findings: &mut Vec<Find
             records.read_pointer(target, value, findings);
         } else if let Some(target) = keys::pending_hint_target(key) {
             records.due_hints.insert(target);
-        } else if let Some(attempt) = attempt_in(key) {
+        } else if let Some(attempt) = keys::intent_attempt(key) {
             records.attempts.insert(attempt);
         } else if !is_known(key) {
             let name = key.escape_ascii();
@@ -65,10 +62,6 @@ pub(super) fn read(context: &Context, entries: &Entries, findings: &mut Vec<Find
         records.compare_counters(entries, findings);
     }
     records
-}
-
-fn attempt_in(key: &[u8]) -> Option<Uuid> {
-    Uuid::try_parse_ascii(key.strip_prefix(ATTEMPTS)?).ok()
 }
 
 fn is_known(key: &[u8]) -> bool {
