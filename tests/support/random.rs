@@ -13,6 +13,7 @@ pub fn seed() -> u64 {
 }
 
 /// A source of numbers.
+#[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
@@ -42,8 +43,12 @@ impl Random {
 
     /// One of these.
     pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        let index = self.below(from.len() as u64);
-        &from[usize::try_from(index).expect("below the length")]
+        &from[self.index(from.len())]
+    }
+
+    /// A position in something of this length, which is not 0.
+    pub fn index(&mut self, length: usize) -> usize {
+        usize::try_from(self.below(length as u64)).expect("below the length")
     }
 
     /// A source of its own, for another thread.

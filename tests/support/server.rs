@@ -54,15 +54,21 @@ impl TestServer {
             .prefix("calve-test-")
             .tempdir()
             .expect("a temporary folder");
-        let environment = environment
+        let mut server = Self {
+            folder,
+            environment: Vec::new(),
+            running: None,
+        };
+        server.set_environment(environment);
+        server
+    }
+
+    /// Sets all variables of the server's environment, in place of what it had, from its next start on.
+    pub fn set_environment(&mut self, environment: &[(&str, &str)]) {
+        self.environment = environment
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
             .collect();
-        Self {
-            folder,
-            environment,
-            running: None,
-        }
     }
 
     /// Starts the server and kills it as soon as its data folder looks as `until` wants it. Says whether the

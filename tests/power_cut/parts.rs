@@ -1,0 +1,153 @@
+//! Parts of every format. Every row that is ever sent differs from every other.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::sync::Arc;
+
+use arrow_array::{Int64Array, RecordBatch, StringArray};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use parquet::arrow::ArrowWriter;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::support::client::{AS_CSV, AS_NDJSON, AS_PARQUET, Headers};
+use super::support::data::Expectation;
+
+/// Columns of a wide part: its record is cut into many chunks.
+const WIDE_COLUMNS: usize = 300;
+
+/// How a part is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Csv,
+    GzippedCsv,
+    Ndjson,
+    Parquet,
+    Wide,
+}
+
+/// The forms whose parts fit each other.
+pub const NARROW: [Form; 4] = [Form::Csv, Form::GzippedCsv, Form::Ndjson, Form::Parquet];
+
+/// A part as it is sent, and what is in it.
+#[derive(Debug)]
+pub struct Part {
+    pub form: Form,
+    pub body: Vec<u8>,
+    pub sha256: String,
+    pub rows: Vec<Value>,
+}
+
+impl Part {
+    /// A part whose rows are numbered from `first` on.
+    pub fn new(form: Form, first: usize, count: usize) -> Self {
+        let rows: Vec<Value> = match form {
+            Form::Wide => (first..first + count).map(wide_row).collect(),
+            _ => (first..first + count)
+                .map(|number| json!([number, word(number)]))
+                .collect(),
+        };
+        let body = match form {
+            Form::Csv => csv(first, count),
+            Form::GzippedCsv => gzip(&csv(first, count)),
+            Form::Ndjson => ndjson(first, count),
+            Form::Parquet => parquet(first, count),
+            Form::Wide => wide_csv(&rows),
+        };
+        Self {
+            form,
+            sha256: hex::encode(Sha256::digest(&body)),
+            body,
+            rows,
+        }
+    }
+
+    /// The headers that say what it is.
+    pub fn headers(&self) -> Headers<'static> {
+        match self.form {
+            Form::Csv | Form::Wide => AS_CSV,
+            Form::GzippedCsv => &[("x-file-name", "data.csv.gz")],
+            Form::Ndjson => AS_NDJSON,
+            Form::Parquet => AS_PARQUET,
+        }
+    }
+}
+
+/// What a table of these parts holds; they must be of forms that fit.
+pub fn expectation<'a>(parts: impl Iterator<Item = &'a Arc<Part>>) -> Expectation {
+    let parts: Vec<&Arc<Part>> = parts.collect();
+    let is_wide = parts.iter().any(|part| part.form == Form::Wide);
+    let names: Vec<String> = (0..WIDE_COLUMNS).map(wide_name).collect();
+    let columns: Vec<(&str, &str)> = match is_wide {
+        true => names.iter().map(|name| (name.as_str(), "long")).collect(),
+        false => vec![("number", "long"), ("word", "string")],
+    };
+    let rows: Vec<&Value> = parts.iter().flat_map(|part| &part.rows).collect();
+    Expectation::new(&columns).rows(&json!(rows))
+}
+
+fn word(number: usize) -> String {
+    // Mixes the bits, so that files are not compressed to nothing.
+    format!("word-{:x}", number.wrapping_mul(0x9E37_79B9_7F4A_7C15))
+}
+
+fn csv(first: usize, count: usize) -> Vec<u8> {
+    let mut text = String::from("number,word\n");
+    for number in first..first + count {
+        writeln!(text, "{number},{}", word(number)).expect("write to a string");
+    }
+    text.into_bytes()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).expect("write to memory");
+    encoder.finish().expect("write to memory")
+}
+
+fn ndjson(first: usize, count: usize) -> Vec<u8> {
+    let mut text = String::new();
+    for number in first..first + count {
+        let row = json!({"number": number, "word": word(number)});
+        writeln!(text, "{row}").expect("write to a string");
+    }
+    text.into_bytes()
+}
+
+fn parquet(first: usize, count: usize) -> Vec<u8> {
+    let numbers = first..first + count;
+    let words: StringArray = numbers.clone().map(|number| Some(word(number))).collect();
+    let numbers: Int64Array = numbers.map(|number| i64::try_from(number).ok()).collect();
+    let batch = RecordBatch::try_from_iter_with_nullable([
+        ("number", Arc::new(numbers) as _, true),
+        ("word", Arc::new(words) as _, true),
+    ])
+    .expect("two columns of one length");
+    let mut writer =
+        ArrowWriter::try_new(Vec::new(), batch.schema(), None).expect("a Parquet writer");
+    writer.write(&batch).expect("write to memory");
+    writer.into_inner().expect("write to memory")
+}
+
+fn wide_name(column: usize) -> String {
+    format!("a_rather_long_name_of_column_{column}")
+}
+
+fn wide_row(number: usize) -> Value {
+    (0..WIDE_COLUMNS)
+        .map(|column| number * 1000 + column)
+        .collect()
+}
+
+fn wide_csv(rows: &[Value]) -> Vec<u8> {
+    let names: Vec<String> = (0..WIDE_COLUMNS).map(wide_name).collect();
+    let mut text = names.join(",");
+    for row in rows {
+        let row = row.to_string();
+        text.push('\n');
+        text.push_str(row.trim_matches(['[', ']']));
+    }
+    text.push('\n');
+    text.into_bytes()
+}

@@ -1,0 +1,140 @@
+//! A server that is recorded, and then the same server on what cuts leave.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+
+use super::disk::{Disk, Survival};
+use super::recorder::{Inode, Recorder, Recording};
+use super::support::server::{TestServer, files_below};
+
+/// The data folder's name in the recorded folder.
+const DATA: &str = "data";
+
+/// A running server and its recorder.
+pub struct Recorded {
+    pub server: TestServer,
+    pub recorder: Arc<Recorder>,
+    root: Inode,
+}
+
+impl Recorded {
+    /// Starts a server for the first time, recorded.
+    #[track_caller]
+    pub fn start() -> Self {
+        let mut server = TestServer::not_started(&[]);
+        let root = server.scratch("");
+        let recorder = Recorder::build(&root);
+        set_environment(&mut server, &recorder.environment());
+        server.restart();
+        Self {
+            server,
+            recorder: Arc::new(recorder),
+            root: fs::metadata(&root).expect("the recorded folder").ino(),
+        }
+    }
+
+    /// Kills the server; its recording stays whole.
+    pub fn kill(&mut self) {
+        let _held = self.recorder.hold();
+        self.server.kill();
+    }
+
+    /// Ends recording; the server must have ended. What the recording says must be what is on the disk.
+    #[track_caller]
+    pub fn finish(mut self) -> Cuts {
+        let recording = self.recorder.recording();
+        set_environment(&mut self.server, &self.recorder.hasty_environment());
+        let mut disk = Disk::new(&recording, self.root);
+        disk.advance(recording.bytes.len());
+        let replayed = self.server.scratch("replayed");
+        disk.write_image(DATA, &mut Survival::Everything, &replayed);
+        assert_same_files(&replayed, &self.server.data_dir());
+        fs::remove_dir_all(&replayed).expect("remove the replayed folder");
+        Cuts {
+            server: self.server,
+            recording,
+            root: self.root,
+            _recorder: self.recorder,
+        }
+    }
+}
+
+fn set_environment(server: &mut TestServer, environment: &[(&str, String)]) {
+    let environment: Vec<(&str, &str)> = environment
+        .iter()
+        .map(|(key, value)| (*key, value.as_str()))
+        .collect();
+    server.set_environment(&environment);
+}
+
+#[track_caller]
+fn assert_same_files(replayed: &Path, real: &Path) {
+    let files = files_below(real);
+    assert_eq!(
+        files_below(replayed),
+        files,
+        "the recorder has missed a change of names"
+    );
+    for file in files {
+        let same = fs::read(replayed.join(&file)).ok() == fs::read(real.join(&file)).ok();
+        assert!(
+            same,
+            "the recorder has missed a change of {}",
+            file.display()
+        );
+    }
+}
+
+/// A recording that can be cut.
+pub struct Cuts {
+    pub server: TestServer,
+    pub recording: Recording,
+    root: Inode,
+    /// Keeps the library that is preloaded.
+    _recorder: Arc<Recorder>,
+}
+
+/// Where a test failed.
+struct Context<'a>(&'a Disk<'a>, usize, &'a Survival);
+
+impl Drop for Context<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let Self(disk, position, survival) = self;
+            let last = disk.last_operations(40);
+            eprintln!("---- cut at {position}, surviving: {survival:?}, after\n{last}\n----");
+        }
+    }
+}
+
+impl Cuts {
+    /// The positions at which something was done.
+    pub fn ends_of_operations(&self) -> Vec<usize> {
+        let operations = self.recording.operations.iter();
+        operations.map(|(end, _)| *end).collect()
+    }
+
+    /// Starts the server on what a cut at each position leaves, and has it checked. Positions must not go back.
+    pub fn cut_at(
+        &mut self,
+        cuts: impl IntoIterator<Item = (usize, Survival)>,
+        mut check: impl FnMut(&TestServer, usize),
+    ) {
+        let mut disk = Disk::new(&self.recording, self.root);
+        let data_dir = self.server.data_dir();
+        for (position, survival) in cuts {
+            disk.advance(position);
+            let _context = Context(&disk, position, &survival);
+            if data_dir.exists() {
+                fs::remove_dir_all(&data_dir).expect("remove what was left of the cut before");
+            }
+            disk.write_image(DATA, &mut survival.clone(), &data_dir);
+            self.server.restart();
+            check(&self.server, position);
+            self.server.kill();
+        }
+    }
+}
