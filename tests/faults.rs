@@ -257,6 +257,14 @@ impl Record {
             .expect("every operation is journaled")
     }
 
+    /// Whether the disk's failure at a point must be told to the client: until an operation is synced in the journal,
+    /// nothing may be acknowledged. (After it there may be more, as a commit's version hint.)
+    fn must_refuse(&self, number: usize, index: usize) -> bool {
+        // What follows the flush: two points each for the log's and the folder's sync.
+        const POINTS_OF_SYNCS: usize = 4;
+        (self.begins[number]..=self.decisive(number) + POINTS_OF_SYNCS).contains(&index)
+    }
+
     /// Points to fail, and ways to do so.
     fn cases(&self) -> Vec<(usize, &'static str)> {
         let is_taken = |index: usize| {
@@ -294,9 +302,16 @@ fn run_case(record: &Record, index: usize, way: &str) -> World {
     }
     for (number, &operation) in SCENARIO.iter().enumerate() {
         let mut is_done = false;
+        let mut must_refuse = record.must_refuse(number, index);
         for _ in 0..ATTEMPTS {
             if let Some(answer) = world.attempt(operation) {
                 is_done = answer.status < 300;
+                assert!(
+                    !(is_done && must_refuse),
+                    "{operation:?} was acknowledged over {way} at `{}`",
+                    record.points[index]
+                );
+                must_refuse = false;
                 if is_done {
                     world.note(operation, &answer);
                     break;
@@ -314,6 +329,7 @@ fn run_case(record: &Record, index: usize, way: &str) -> World {
                 world.server.restart();
             } else {
                 assert_eq!(world.server.wait_for_end().signal(), Some(SIGKILL));
+                must_refuse = false;
                 disarm(&mut world, record, index, &log);
                 world.server.restart();
                 let is_due = index >= record.decisive(number);

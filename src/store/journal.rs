@@ -21,6 +21,7 @@
 //! newer format is in `open`.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -338,7 +339,9 @@ impl Writer {
         if self.failed.load(Ordering::Acquire) {
             return self.refuse(group, "an earlier write failed");
         }
-        match self.room.make(&self.log, group) {
+        let puts = group.iter().flat_map(|request| &request.write.puts);
+        let value_bytes: usize = puts.map(|(key, value)| key.len() + value.len()).sum();
+        match self.room.make(&self.log, value_bytes as u64) {
             Ok(true) => {}
             Ok(false) => return vec![Err(WriteError::Full); group.len()],
             Err(error) => return self.fail(group, &error.to_string()),
@@ -388,22 +391,24 @@ struct Room {
 }
 
 impl Room {
-    /// Whether there is room for a group; keeps more if the disk has more.
-    fn make(&mut self, log: &File, group: &[Request]) -> std::io::Result<bool> {
+    /// Whether there is room for a group with so many bytes of keys and values; keeps more if the disk has more.
+    fn make(&mut self, log: &File, value_bytes: u64) -> std::io::Result<bool> {
         let length = log.metadata()?.len();
         if length < self.length {
             // What lies beyond the end is freed when a file is cut.
             self.end = length;
         }
         self.length = length;
-        let puts = group.iter().flat_map(|request| &request.write.puts);
-        let value_bytes: usize = puts.map(|(key, value)| key.len() + value.len()).sum();
-        let needed_end = length + ROOM_PER_GROUP_BYTES + ROOM_PER_VALUE * value_bytes as u64;
+        let needed_end = length + ROOM_PER_GROUP_BYTES + ROOM_PER_VALUE * value_bytes;
         let wanted_end = needed_end + ROOM_BYTES;
         if needed_end + ROOM_BYTES / 2 > self.end {
             match durable::keep_room(log, length, wanted_end - length) {
                 Ok(()) => self.end = wanted_end,
-                Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {}
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::StorageFull | ErrorKind::FileTooLarge
+                    ) => {}
                 Err(error) => return Err(error),
             }
         }

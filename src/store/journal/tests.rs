@@ -128,6 +128,27 @@ fn a_half_written_snapshot_of_sled_is_passed_over() {
     assert!(!torn.exists());
 }
 
+#[test]
+fn room_is_kept_where_there_is_some_and_missed_where_there_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let free_bytes = durable::free_bytes(folder.path()).unwrap();
+    let log = File::create(folder.path().join("db")).unwrap();
+    log.set_len(100).unwrap();
+    let mut room = Room::default();
+    assert!(room.make(&log, 1000).unwrap());
+    let kept = room.end;
+    assert!(kept > ROOM_BYTES);
+    assert_eq!(log.metadata().unwrap().len(), 100);
+    // Four times of this does not fit; a smaller group still does, in the room that is kept.
+    assert!(!room.make(&log, free_bytes).unwrap());
+    assert!(room.make(&log, 1000).unwrap());
+    assert_eq!(room.end, kept);
+    // The log was cut: what was kept beyond its end is gone, and is kept anew.
+    log.set_len(10).unwrap();
+    assert!(room.make(&log, 0).unwrap());
+    assert!(room.end < kept);
+}
+
 /// The writer thread ends, and with it the lock, soon after the last handle is dropped.
 fn wait_until_unlocked(layout: &Layout) {
     while open::lock(layout).is_err() {
