@@ -27,6 +27,9 @@ use crate::store::durable;
 use crate::store::journal::Journal;
 use crate::store::layout::Layout;
 
+/// Everything in a journal.
+pub type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
+
 /// Says what follows, and in which version.
 const HEADER: &[u8; 16] = b"calve records 1\n";
 /// In the place of a key's length: there are no more entries.
@@ -181,7 +184,7 @@ fn send(journal: &Journal, stream: UnixStream, client: &Client) -> io::Result<u6
 }
 
 /// The records of the server that runs on a data folder; `None` when none answers there. Blocks.
-pub fn fetch(layout: &Layout) -> Result<Option<BTreeMap<Vec<u8>, Vec<u8>>>, String> {
+pub fn fetch(layout: &Layout) -> Result<Option<Entries>, String> {
     let socket = layout.control_socket();
     let stream = match UnixStream::connect(&socket) {
         Ok(stream) => stream,
@@ -206,7 +209,7 @@ pub fn fetch(layout: &Layout) -> Result<Option<BTreeMap<Vec<u8>, Vec<u8>>>, Stri
     })
 }
 
-fn receive(reader: &mut impl Read) -> io::Result<BTreeMap<Vec<u8>, Vec<u8>>> {
+fn receive(reader: &mut impl Read) -> io::Result<Entries> {
     let mut header = [0; HEADER.len()];
     reader.read_exact(&mut header)?;
     if header != *HEADER {
@@ -266,7 +269,7 @@ mod tests {
         (journal, writer)
     }
 
-    async fn fetch_from(layout: &Layout) -> Result<Option<BTreeMap<Vec<u8>, Vec<u8>>>, String> {
+    async fn fetch_from(layout: &Layout) -> Result<Option<Entries>, String> {
         let layout = layout.clone();
         tokio::task::spawn_blocking(move || fetch(&layout))
             .await

@@ -28,7 +28,7 @@
 //! * [`admission`]: whether a part may come: space, bytes staged, parts in flight.
 //! * [`upload`]: one part, from the socket to the acknowledgement.
 //! * [`http`]: routes, answers, errors, the OpenAPI document. *Invariant: the only home of status codes.*
-//! * [`check`]: compares all of this with each other. *Invariant: it removes nothing unless asked to.*
+//! * [`mod@check`]: compares all of this with each other. *Invariant: it removes nothing unless asked to.*
 //! * [`control`]: lists a running server's records for it.
 //! * [`serve`]: puts it together, and takes it apart in order.
 //!
@@ -51,6 +51,7 @@
 //! | R2 | a start reads no session and no table | [`serve`] |
 //! | D1 | after a failed sync nothing is acknowledged; a full disk is refused before it is met | [`store::journal`], [`admission`] |
 //! | U1 | every record and store has a version; older ones are read, newer ones refused | [`store::records`], [`store::journal`] |
+//! | K1 | a repair removes nothing that is referenced, or of which that cannot be told | [`mod@check`] |
 //! | V1 | a value is stored as what it says, or refused by row, column and value | [`schema::evidence`], [`ingest::encode`] |
 //!
 //! # Walkthrough: a part

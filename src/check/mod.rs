@@ -31,7 +31,7 @@ mod snapshots;
 mod staging;
 mod tables;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -40,16 +40,13 @@ use tokio::runtime::Runtime;
 
 use crate::clock::SharedClock;
 use crate::config::Config;
-use crate::control;
+use crate::control::{self, Entries};
 use crate::error::Error;
 use crate::store::journal::Journal;
 use crate::store::layout::Layout;
 use crate::table::LocalStorage;
 use crate::telemetry::Metrics;
 use report::{Finding, Kind, Looked, Mode, Report, Severity, Subject};
-
-/// Everything in the journal.
-pub(crate) type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// What to check, and how.
 #[derive(Debug, Clone)]
@@ -158,9 +155,8 @@ impl Check {
     }
 
     fn run_offline(&self, layout: &Layout) -> Result<Report, String> {
-        let metrics = Arc::new(Metrics::new());
-        let (journal, writer) =
-            Journal::open_existing(layout, metrics).map_err(|error| error.to_string())?;
+        let (journal, writer) = Journal::open_existing(layout, Arc::new(Metrics::new()))
+            .map_err(|error| error.to_string())?;
         let report = self.report_offline(layout, &journal);
         drop(journal);
         writer.join();
@@ -217,10 +213,11 @@ fn spare_the_damaged(findings: &mut [Finding]) {
         .collect();
     for finding in findings {
         let Subject { table, session, .. } = &finding.subject;
-        if table.as_ref().is_some_and(|table| tables.contains(table))
-            || session.as_ref().is_some_and(|id| sessions.contains(id))
-        {
-            finding.repair = None;
+        let is_spared = table.as_ref().is_some_and(|table| tables.contains(table))
+            || session.as_ref().is_some_and(|id| sessions.contains(id));
+        if is_spared && finding.repair.take().is_some() {
+            let reason = "; --repair leaves it, because of the damage to its table or session";
+            finding.detail.push_str(reason);
         }
     }
 }

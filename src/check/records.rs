@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
+use super::repair::Repair;
 use super::report::{Finding, Kind, Mode};
-use super::{Context, Entries, cause};
+use super::{Context, cause};
+use crate::control::Entries;
 use crate::domain::{PartNumber, Session, SessionId, SessionState, Target};
 use crate::store::{keys, records};
-
-use super::repair::Repair;
 
 /// What the records say.
 #[derive(Debug, Default)]

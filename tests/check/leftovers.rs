@@ -135,7 +135,9 @@ fn a_table_with_damage_keeps_its_leftovers() {
     let elsewhere = make(world.server.table_dir(&world.wide).join("data/x.parquet"));
     std::fs::remove_file(damaged).expect("remove");
     let kinds = ["data_file_missing", "table_file_unreferenced"];
-    check_with(&world.data_dir(), &["--repair"], &[NO_GRACE]).expect(3, &kinds, "a lost file");
+    let kept = check_with(&world.data_dir(), &["--repair"], &[NO_GRACE]);
+    let kept = kept.expect(3, &kinds, "a lost file").report.to_string();
+    assert!(kept.contains("--repair leaves it"), "{kept}");
     assert!(stray.exists() && !elsewhere.exists());
     // With a manifest gone, nobody knows what is referenced, so nothing is said of other files.
     let manifest = world.file(&world.table().join("metadata"), |name| {
@@ -153,7 +155,7 @@ fn a_table_with_damage_keeps_its_leftovers() {
 }
 
 #[test]
-fn a_killed_upload_and_a_killed_commit_leave_nothing_but_leftovers() {
+fn a_server_killed_between_requests_leaves_nothing() {
     let mut server = TestServer::start();
     let api = server.api();
     let session = api.open_session();

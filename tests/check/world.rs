@@ -1,5 +1,6 @@
 //! A data folder after real work, the check as a child process, and ways to change folder and journal by hand.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::sync::Arc;
 use calve::store::journal::{Journal, Write};
 use calve::store::layout::Layout;
 use calve::telemetry::Metrics;
+use rustix::fs::FlockOperation;
 use serde_json::Value;
 
 use crate::support::client::{AS_CSV, Api, Target};
@@ -240,6 +242,11 @@ impl World {
             .expect("write");
         drop(journal);
         writer.join();
+        // sled's own threads may hold its lock a moment longer.
+        let log = File::open(self.data_dir().join("journal/db")).expect("the journal's log");
+        wait_until("the journal is unlocked", PATIENCE, || {
+            rustix::fs::flock(&log, FlockOperation::NonBlockingLockExclusive).ok()
+        });
     }
 
     /// Checks after `change`, puts every file back as it was, and checks that all is well again.
