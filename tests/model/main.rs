@@ -3,7 +3,7 @@
 //!
 //! All cases run one after the other on one server, which some of their operations kill. The tables are read when
 //! all cases have run. `CALVE_TEST_LONG=1` runs 1,000 cases; `CALVE_TEST_SEED` gives the same cases again. A case
-//! that once failed stands in `regressions`, written out.
+//! that fails by Calve's fault becomes a test of its own here, with its operations written out.
 
 #![allow(
     unreachable_pub,

@@ -260,6 +260,16 @@ impl Model {
 }
 
 impl Session {
+    /// Whether this part is staged, or was when the session was committed.
+    pub fn has(&self, part: u32) -> bool {
+        self.parts.contains_key(&part)
+    }
+
+    /// The commit that was done.
+    pub fn committed_with(&self) -> Option<Request> {
+        self.committed.as_ref().map(|(request, _)| *request)
+    }
+
     /// The refusal of any change once it is committed.
     fn refuses_changes(&self) -> Option<Prediction> {
         let (_, answer) = self.committed.as_ref()?;

@@ -37,7 +37,7 @@ pub enum Operation {
     Repeat {
         session: usize,
     },
-    /// `kill -9`, and a look at every session.
+    /// `kill -9`, a new start, and a look at every session.
     Restart,
 }
 
@@ -65,7 +65,8 @@ pub enum Damage {
 
 /// Targets of a case.
 pub const TARGETS: usize = 3;
-const PARTS: u32 = 3;
+/// Part numbers below this are used.
+pub const PARTS: u32 = 3;
 const ROWS_MAX: usize = 4;
 const OPERATIONS_MAX: usize = 30;
 /// Enough of them that most cases are as long as they may be.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::data::{Cell, Column, Part};
 use crate::model::{Model, Prediction, Request, Table};
-use crate::operations::{Content, Damage, Operation, TARGETS};
+use crate::operations::{Content, Damage, Operation, PARTS, TARGETS};
 use crate::support::client::{AS_CSV, Answer, Headers, Target, session_id_of};
 use crate::support::data::Expectation;
 use crate::support::server::{TestServer, files_below};
@@ -42,9 +42,7 @@ pub fn run_case(
     for operation in operations {
         run.step(operation);
     }
-    for session in 0..run.ids.len() {
-        run.inspect(session);
-    }
+    (0..run.ids.len()).for_each(|session| run.look_at(session));
     let commits = |table: &Table| {
         let commits = table.commits.iter();
         commits.map(|session| run.ids[*session].clone()).collect()
@@ -82,11 +80,8 @@ impl Run<'_> {
                 content,
             } => self.put(index(*session), *part, content),
             Operation::Delete { session, part } => {
-                let session = index(*session);
-                let predicted = self.model.delete(session, *part);
+                let predicted = self.delete(index(*session), *part);
                 self.count("delete", &predicted);
-                let answer = self.server.api().delete_part(&self.ids[session], *part);
-                assert_predicted(answer, &predicted);
             }
             Operation::Inspect { session } => self.inspect(index(*session)),
             Operation::Commit {
@@ -109,7 +104,7 @@ impl Run<'_> {
             Operation::Restart => {
                 self.server.kill();
                 self.server.restart();
-                (0..count).for_each(|session| self.inspect(session));
+                (0..count).for_each(|session| self.look_at(session));
             }
         }
     }
@@ -172,6 +167,26 @@ impl Run<'_> {
         });
         Part {
             columns: std::iter::once(id).chain(others).collect(),
+        }
+    }
+
+    fn delete(&mut self, session: usize, number: u32) -> Prediction {
+        let predicted = self.model.delete(session, number);
+        let answer = self.server.api().delete_part(&self.ids[session], number);
+        assert_predicted(answer, &predicted);
+        predicted
+    }
+
+    /// Everything that can be asked of a session without changing it: a part that is not there can be deleted again if it
+    /// was there once, and a commit can be repeated.
+    fn look_at(&mut self, session: usize) {
+        self.inspect(session);
+        let missing = (0..PARTS).filter(|part| !self.model.sessions[session].has(*part));
+        for part in missing.collect::<Vec<_>>() {
+            self.delete(session, part);
+        }
+        if let Some(done) = self.model.sessions[session].committed_with() {
+            self.commit(session, done);
         }
     }
 
