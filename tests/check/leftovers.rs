@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
-use crate::support::client::AS_CSV;
+use crate::support::client::{AS_CSV, Target, commit_request};
+use crate::support::data::numbered_csv;
+use crate::support::raw::RawRequest;
 use crate::support::server::{TestServer, files_below};
-use crate::world::{Folder, NO_GRACE, World, check, check_with, make};
+use crate::support::{PATIENCE, wait_until};
+use crate::world::{Folder, NO_GRACE, World, check, check_with, fill, make};
 
 #[test]
 fn every_stray_file_is_found_by_its_kind() {
@@ -163,4 +166,49 @@ fn a_server_killed_between_requests_leaves_nothing() {
     server.kill();
     check(&server, &[]).expect(0, &[], "killed between requests");
     assert_eq!(files_below(&server.data_dir().join("staging")).len(), 2);
+}
+
+#[test]
+fn what_a_killed_commit_left_is_no_damage_and_goes_with_the_next_start() {
+    let mut server = TestServer::start();
+    let target = Target::new("acme.sales.orders");
+    let parts: Vec<String> = (0..6).map(|part| numbered_csv(part, 200)).collect();
+    let session = fill(&server.api(), &parts);
+    let body = commit_request(&target, "append").to_string();
+    let length = body.len().to_string();
+    let headers = [
+        ("content-type", "application/json"),
+        ("content-length", length.as_str()),
+    ];
+    let path = format!("/v1/upload/{session}/commit");
+    let mut request = RawRequest::start(server.base_url(), "POST", &path, &headers);
+    request.write(body.as_bytes());
+    wait_until("the commit writes", PATIENCE, || {
+        (!files_below(&server.table_dir(&target)).is_empty()).then_some(())
+    });
+    server.kill();
+    let left = check(&server, &[]);
+    // Where the kill fell is chance: before the commit published, after it, or when its staged files were being removed.
+    let harmless = [
+        "commit_cut_off",
+        "staged_file_unreferenced",
+        "version_hint_due",
+    ];
+    let kinds = left.kinds();
+    assert!(
+        kinds.iter().all(|kind| harmless.contains(&kind.as_str())),
+        "{kinds:?}"
+    );
+    assert_ne!(left.code, 3, "{:#}", left.report);
+    server.restart();
+    wait_until("the first sweep has undone the commit", PATIENCE, || {
+        let found = check_with(&server.data_dir(), &[], &[NO_GRACE]);
+        let has_table_files = found
+            .kinds()
+            .contains(&"table_file_unreferenced".to_owned());
+        (!has_table_files).then_some(())
+    });
+    let answer = server.api().commit(&session, &target, "append");
+    assert_eq!(answer.expect_json(200)["rows_written"], 1200);
+    check(&server, &["--deep"]).expect(0, &[], "committed once");
 }
