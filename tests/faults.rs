@@ -464,6 +464,7 @@ fn every_durable_step_can_fail_and_nothing_is_lost_or_doubled() {
         .map(|world| (world.server.table_dir(&target()), expectation()))
         .collect();
     for (world, table) in read().zip(assert_tables_hold(&tables)) {
+        world.server.assert_sound();
         assert_eq!(
             snapshot_chain(&table).len(),
             SESSIONS,

@@ -175,6 +175,23 @@ impl Journal {
         new_store_id: Uuid,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, JournalWriter), OpenError> {
+        durable::create_folders(layout.root())?;
+        Self::start(layout, Some(new_store_id), metrics)
+    }
+
+    /// Opens a journal that is there: never makes one, and leaves an older format as it is. Blocks.
+    pub fn open_existing(
+        layout: &Layout,
+        metrics: Arc<Metrics>,
+    ) -> Result<(Self, JournalWriter), OpenError> {
+        Self::start(layout, None, metrics)
+    }
+
+    fn start(
+        layout: &Layout,
+        new_store_id: Option<Uuid>,
+        metrics: Arc<Metrics>,
+    ) -> Result<(Self, JournalWriter), OpenError> {
         let lock = Arc::new(open::lock(layout)?);
         let db = open::open_store(layout, new_store_id)?;
         let folder = layout.journal_folder();
@@ -205,20 +222,6 @@ impl Journal {
             _lock: lock,
         };
         Ok((journal, JournalWriter(thread)))
-    }
-
-    /// Opens a journal that is there; never makes one. Blocks.
-    pub fn open_existing(
-        layout: &Layout,
-        metrics: Arc<Metrics>,
-    ) -> Result<(Self, JournalWriter), OpenError> {
-        if !layout.marker_file().exists() && !layout.journal_folder().exists() {
-            return Err(OpenError::Missing {
-                folder: layout.root().display().to_string(),
-            });
-        }
-        // The id is for new stores only.
-        Self::open(layout, Uuid::nil(), metrics)
     }
 
     /// Makes a write durable. It has its place in the queue when this returns; the future's answer comes

@@ -4,7 +4,7 @@ use crate::codings::gzip;
 use crate::support::client::{AS_CSV, Target};
 use crate::support::data::numbered_csv_of_bytes;
 use crate::support::raw::RawRequest;
-use crate::support::server::TestServer;
+use crate::support::server::{TestServer, files_below};
 use crate::support::{PATIENCE, wait_until};
 
 const MIB: usize = 1024 * 1024;
@@ -243,11 +243,12 @@ fn only_so_many_parts_are_received_at_once() {
     ];
     let mut slow = RawRequest::start(server.base_url(), "PUT", &path, &headers);
     slow.await_continue();
-    // The place is taken when the upload has its lease, which may be a moment later.
-    let refused = wait_until("the place is taken", PATIENCE, || {
-        let answer = api.put_part(&session, 1, csv.as_bytes(), AS_CSV);
-        (answer.status != 201).then_some(answer)
+    // Its file is there when it has its place.
+    let staging = server.data_dir().join("staging");
+    wait_until("the place is taken", PATIENCE, || {
+        (!files_below(&staging).is_empty()).then_some(())
     });
+    let refused = api.put_part(&session, 1, csv.as_bytes(), AS_CSV);
     assert!(refused.header("retry-after").is_some(), "{refused:?}");
     refused.expect_refusal(503, "overloaded");
     slow.write(csv.as_bytes());

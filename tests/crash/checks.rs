@@ -170,6 +170,9 @@ pub fn check_at_the_end(server: &mut TestServer, world: &World) {
     }
     check_tables(server, &sessions);
     await_staging(server, &BTreeSet::new());
+    // Nothing is left of commits that were killed, either.
+    server.terminate();
+    server.assert_sound();
 }
 
 fn open_sessions(sessions: &[Arc<Session>]) -> Vec<Arc<Session>> {

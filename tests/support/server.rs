@@ -269,6 +269,25 @@ impl TestServer {
         running.child.wait().expect("wait for the killed server");
     }
 
+    /// `calve check` finds nothing in the data folder: no damage, and nothing that nobody refers to.
+    #[track_caller]
+    pub fn assert_sound(&self) {
+        let told = self.check();
+        assert!(told.trim_end().ends_with("Verdict: sound."), "{told}");
+    }
+
+    /// What `calve check` says of the data folder.
+    #[track_caller]
+    pub fn check(&self) -> String {
+        let output = Command::new(env!("CARGO_BIN_EXE_calve"))
+            .args(["check", "--data-dir"])
+            .arg(self.data_dir())
+            .output()
+            .expect("run calve check");
+        assert_ne!(output.status.code(), Some(1), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     /// Memory the process holds now.
     pub fn rss_bytes(&self) -> u64 {
         self.process_status("VmRSS:")

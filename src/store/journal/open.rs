@@ -94,7 +94,12 @@ struct Marker {
 }
 
 /// The store below the data folder, made first if there is none.
-pub(super) fn open_store(layout: &Layout, new_store_id: Uuid) -> Result<sled::Db, OpenError> {
+///
+/// Without an id for a new store, none is made and none is raised to a newer format: for those who only look.
+pub(super) fn open_store(
+    layout: &Layout,
+    new_store_id: Option<Uuid>,
+) -> Result<sled::Db, OpenError> {
     let emptied = |problem| OpenError::Emptied {
         folder: layout.root().display().to_string(),
         problem,
@@ -104,7 +109,10 @@ pub(super) fn open_store(layout: &Layout, new_store_id: Uuid) -> Result<sled::Db
         if outer.is_some() {
             return Err(emptied("is missing"));
         }
-        make_store(layout, new_store_id)?;
+        let missing = || OpenError::Missing {
+            folder: layout.root().display().to_string(),
+        };
+        make_store(layout, new_store_id.ok_or_else(missing)?)?;
     }
     let db = open_sled(layout.journal_folder())?;
     let inner = db
@@ -118,7 +126,7 @@ pub(super) fn open_store(layout: &Layout, new_store_id: Uuid) -> Result<sled::Db
             })
         }
         (Some(outer), Some(inner)) if outer.store_id == inner.store_id => {
-            if outer.format < FORMAT || inner.format < FORMAT {
+            if new_store_id.is_some() && (outer.format < FORMAT || inner.format < FORMAT) {
                 raise_format(layout, &db, inner.store_id)?;
             }
             Ok(db)
@@ -134,9 +142,8 @@ pub(super) fn open_store(layout: &Layout, new_store_id: Uuid) -> Result<sled::Db
     }
 }
 
-/// Takes the data folder, which is made if there is none, for this process, as long as the file is open.
+/// Takes the data folder for this process, as long as the file is open.
 pub(super) fn lock(layout: &Layout) -> Result<File, OpenError> {
-    durable::create_folders(layout.root())?;
     let folder = File::open(layout.root())?;
     match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(folder),
