@@ -170,7 +170,7 @@ fn a_nearly_full_disk_takes_no_parts_and_says_so() {
         "{refusal}"
     );
     let staging = server.data_dir().join("staging");
-    let staged = crate::support::server::files_below(&staging);
+    let staged = files_below(&staging);
     assert!(staged.is_empty(), "nothing is stored: {staged:?}");
     api.get("/health").expect(200);
 }
