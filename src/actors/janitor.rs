@@ -87,7 +87,7 @@ impl Sweeper {
     pub fn sweep(&mut self) -> Result<SweepReport> {
         let now = self.surroundings.clock.now();
         let mut report = SweepReport::default();
-        self.undo_cut_off_commits(&mut report)?;
+        self.undo_cut_off_commits(&mut report);
         for session in self.ended_sessions(now)? {
             let journal = &self.surroundings.journal;
             match verdict(&session, now, self.retention) {
@@ -121,22 +121,33 @@ impl Sweeper {
     }
 
     /// Removes the files of commits that were cut off, then their intents. What fails is left for the next sweep.
-    fn undo_cut_off_commits(&mut self, report: &mut SweepReport) -> Result<()> {
-        let commits = self.surroundings.commits.clone();
-        while let Some(intent) = self.cut_off.last() {
-            let removed_files = commits
-                .storage
-                .remove_attempt(&intent.target, intent.attempt)?;
-            Handle::current().block_on(commits.catalog.abandon(intent.attempt))?;
-            tracing::info!(
-                session_id = %intent.session, table = %intent.target, begun_at = %intent.begun_at, removed_files,
-                "undid a commit that was cut off before it published"
-            );
-            report.undone_commits += 1;
-            report.removed_files += removed_files;
-            self.cut_off.pop();
+    fn undo_cut_off_commits(&mut self, report: &mut SweepReport) {
+        for intent in std::mem::take(&mut self.cut_off) {
+            match self.undo(&intent) {
+                Ok(removed_files) => {
+                    tracing::info!(
+                        session_id = %intent.session, table = %intent.target, begun_at = %intent.begun_at, removed_files,
+                        "undid a commit that was cut off before it published"
+                    );
+                    report.undone_commits += 1;
+                    report.removed_files += removed_files;
+                }
+                Err(error) => {
+                    tracing::warn!(table = %intent.target, attempt = %intent.attempt, %error, "cannot undo a commit that was cut off");
+                    self.cut_off.push(intent);
+                }
+            }
         }
-        Ok(())
+    }
+
+    /// Gives the number of files removed.
+    fn undo(&self, intent: &CommitIntent) -> Result<usize> {
+        let commits = &self.surroundings.commits;
+        let removed_files = commits
+            .storage
+            .remove_attempt(&intent.target, intent.attempt)?;
+        Handle::current().block_on(commits.catalog.abandon(intent.attempt))?;
+        Ok(removed_files)
     }
 
     /// Sessions that are to be ended or forgotten.
