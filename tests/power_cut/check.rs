@@ -71,9 +71,10 @@ impl Check<'_> {
         for one in committed {
             self.answers_again(&api, one, tally);
         }
-        let read = self.is_read.then(|| self.position % open.len().max(1));
-        for (index, one) in open.into_iter().enumerate() {
-            self.can_be_committed(&api, one, read == Some(index), tally);
+        // A third of them at each cut, others at the next: that is enough, and time is short.
+        let turn = open.into_iter().skip(self.position % 3).step_by(3);
+        for (index, one) in turn.enumerate() {
+            self.can_be_committed(&api, one, self.is_read && index == 0, tally);
         }
         for target in tables {
             self.goes_on(&api, target, tally);

@@ -202,38 +202,78 @@ impl<'a> Disk<'a> {
         }
     }
 
-    /// Writes what a cut would leave of the recorded folder's child `name` to `path`, where nothing may be.
-    pub fn write_image(&self, name: &str, survival: &mut Survival, path: &Path) {
+    /// What a cut would leave of the recorded folder's child `name`.
+    pub fn image(&self, name: &str, survival: &mut Survival) -> Image {
         let Node::Folder(root) = &self.nodes[0] else {
             panic!("the recorded folder is a folder")
         };
+        let mut image = Image::default();
         if let Some(id) = root.names(survival).get(name) {
-            self.write_node(*id, survival, path, &mut HashMap::new());
+            self.add_to(
+                &mut image,
+                *id,
+                survival,
+                PathBuf::new(),
+                &mut HashMap::new(),
+            );
         }
+        image
     }
 
-    fn write_node(
+    fn add_to(
         &self,
+        image: &mut Image,
         id: Id,
         survival: &mut Survival,
-        path: &Path,
-        written: &mut HashMap<Id, PathBuf>,
+        path: PathBuf,
+        placed: &mut HashMap<Id, PathBuf>,
     ) {
-        match &self.nodes[id] {
+        let entry = match &self.nodes[id] {
             Node::Folder(folder) => {
-                fs::create_dir(path).expect("create a folder of the image");
                 for (name, child) in folder.names(survival) {
-                    self.write_node(child, survival, &path.join(name), written);
+                    self.add_to(image, child, survival, path.join(name), placed);
                 }
+                Entry::Folder
             }
-            Node::File(file) => match written.get(&id) {
-                Some(first) => fs::hard_link(first, path).expect("link a file of the image"),
+            Node::File(file) => match placed.get(&id) {
+                Some(first) => Entry::SameAs(first.clone()),
                 None => {
-                    let content = file.content(&self.recording.bytes, survival);
-                    fs::write(path, content).expect("write a file of the image");
-                    written.insert(id, path.to_owned());
+                    placed.insert(id, path.clone());
+                    Entry::File(file.content(&self.recording.bytes, survival))
                 }
             },
+        };
+        image.0.insert(path, entry);
+    }
+}
+
+/// Files and folders by their path, which is empty for the image's own folder.
+#[derive(Debug, Default, PartialEq, Eq, Hash)]
+pub struct Image(BTreeMap<PathBuf, Entry>);
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Entry {
+    Folder,
+    File(Vec<u8>),
+    /// One more name of a file.
+    SameAs(PathBuf),
+}
+
+impl Image {
+    /// Writes the image as `folder`, where nothing may be.
+    pub fn write(&self, folder: &Path) {
+        for (path, entry) in &self.0 {
+            // Joined with an empty path it would end with a slash.
+            let place = match path.as_os_str().is_empty() {
+                true => folder.to_owned(),
+                false => folder.join(path),
+            };
+            let written = match entry {
+                Entry::Folder => fs::create_dir(&place),
+                Entry::File(content) => fs::write(&place, content),
+                Entry::SameAs(first) => fs::hard_link(folder.join(first), &place),
+            };
+            written.unwrap_or_else(|error| panic!("{}: {error}", place.display()));
         }
     }
 }

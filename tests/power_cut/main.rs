@@ -17,6 +17,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 mod check;
 mod disk;
 mod history;
@@ -26,18 +29,23 @@ mod recorder;
 mod workload;
 
 use check::{Check, Tally};
-use disk::Survival;
+use disk::{Image, Survival};
+use history::History;
 use recorded::{Cuts, Recorded};
 use recorder::Operation;
 use support::client::Target;
 use support::is_long;
 use support::random::Random;
 
+/// sled's: the unit in which it moves its log.
+const SEGMENT_BYTES: usize = 512 * 1024;
+
 /// How many times as much the long version does.
 fn effort() -> usize {
     if is_long() { 10 } else { 1 }
 }
 
+/// Of cuts everywhere in a first start, every image that differs from those before it.
 #[test]
 fn a_first_start_that_was_cut_is_finished_by_the_next() {
     let mut recorded = Recorded::start();
@@ -46,25 +54,31 @@ fn a_first_start_that_was_cut_is_finished_by_the_next() {
     let mut random = Random::new(1, 0);
     let mut planned = Vec::new();
     for position in cuts.ends_of_operations() {
-        planned.extend([
-            (position, Survival::Nothing),
-            (position, Survival::Everything),
-        ]);
-        let mixtures = (0..effort()).map(|_| Survival::Mixture(random.fork()));
+        planned.extend([Survival::Nothing, Survival::Everything].map(|one| (position, one)));
+        let mixtures = (0..20 * effort()).map(|_| Survival::Mixture(random.fork()));
         planned.extend(mixtures.map(|survival| (position, survival)));
     }
-    cuts.cut_at(planned, |server, _| {
+    let (mut seen, mut count) = (HashSet::new(), 0);
+    let is_new = |image: &Image| {
+        let mut hasher = DefaultHasher::new();
+        image.hash(&mut hasher);
+        seen.insert(hasher.finish())
+    };
+    cuts.cut_at(planned, is_new, |server, _| {
         let api = server.api();
         let session = api.open_session();
         api.put_csv(&session, 0, "a\n1\n");
         api.inspect(&session).expect(200);
+        count += 1;
     });
+    println!("started on {count} images");
+    assert!(count >= 30, "a first start has more than {count} images");
 }
 
 /// Of every cut after an acknowledgement at which nothing survived that was not synced.
 #[test]
 fn what_was_acknowledged_was_synced() {
-    let (mut cuts, history) = record();
+    let (mut cuts, history) = record(workload::run);
     let events = history.events.iter().filter_map(|event| event.answered);
     let opened = history.sessions.iter().map(|session| session.answered);
     let mut positions: Vec<usize> = events.chain(opened).collect();
@@ -79,7 +93,7 @@ fn what_was_acknowledged_was_synced() {
 /// Of cuts anywhere, at which anything may have survived.
 #[test]
 fn whatever_survives_is_recovered() {
-    let (mut cuts, history) = record();
+    let (mut cuts, history) = record(workload::run);
     let mut random = Random::new(2, 0);
     let operations = &cuts.recording.operations;
     let syncs: Vec<usize> = (1..operations.len())
@@ -104,31 +118,53 @@ fn whatever_survives_is_recovered() {
     check_all(&mut cuts, &history, planned, count / (4 * effort()));
 }
 
-fn record() -> (Cuts, history::History) {
+/// Of cuts while the journal's log goes over places where it was before: what it moved from there must have been synced.
+#[test]
+fn a_journal_that_moves_its_records_loses_none() {
+    let (mut cuts, history) = record(workload::run_until_moved);
+    let mut random = Random::new(3, 0);
+    let moments = cuts.overwriting_syncs("db", SEGMENT_BYTES);
+    assert!(!moments.is_empty(), "the journal never overwrote anything");
+    let mut planned: Vec<(usize, Survival)> = (0..60 * effort())
+        .map(|turn| {
+            let position = moments[turn % moments.len()];
+            (position, Survival::Mixture(random.fork()))
+        })
+        .collect();
+    planned.sort_by_key(|(position, _)| *position);
+    let read_every = planned.len() / (3 * effort());
+    check_all(&mut cuts, &history, planned, read_every);
+}
+
+fn record(work: impl FnOnce(&mut Recorded) -> History) -> (Cuts, History) {
     let mut recorded = Recorded::start();
-    let history = workload::run(&mut recorded);
+    let history = work(&mut recorded);
     (recorded.finish(), history)
 }
 
 /// Has every cut checked, and every so-many'th with other readers, too.
 fn check_all(
     cuts: &mut Cuts,
-    history: &history::History,
+    history: &History,
     planned: Vec<(usize, Survival)>,
     read_every: usize,
 ) {
     let tables = workload::TABLES.map(Target::new);
     let mut tally = Tally::default();
-    cuts.cut_at(planned, |server, position| {
-        tally.cuts += 1;
-        let check = Check {
-            server,
-            history,
-            position,
-            is_read: tally.cuts % read_every == 0,
-        };
-        check.run(&tables, &mut tally);
-    });
+    cuts.cut_at(
+        planned,
+        |_| true,
+        |server, position| {
+            tally.cuts += 1;
+            let check = Check {
+                server,
+                history,
+                position,
+                is_read: tally.cuts % read_every == 0,
+            };
+            check.run(&tables, &mut tally);
+        },
+    );
     println!("{tally:?}");
     let Tally {
         cuts,

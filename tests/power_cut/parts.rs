@@ -14,9 +14,6 @@ use sha2::{Digest, Sha256};
 use super::support::client::{AS_CSV, AS_NDJSON, AS_PARQUET, Headers};
 use super::support::data::Expectation;
 
-/// Columns of a wide part: its record is cut into many chunks.
-const WIDE_COLUMNS: usize = 300;
-
 /// How a part is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
@@ -24,7 +21,8 @@ pub enum Form {
     GzippedCsv,
     Ndjson,
     Parquet,
-    Wide,
+    /// With so many columns; the part's record is cut into chunks.
+    Wide(usize),
 }
 
 /// The forms whose parts fit each other.
@@ -43,7 +41,9 @@ impl Part {
     /// A part whose rows are numbered from `first` on.
     pub fn new(form: Form, first: usize, count: usize) -> Self {
         let rows: Vec<Value> = match form {
-            Form::Wide => (first..first + count).map(wide_row).collect(),
+            Form::Wide(columns) => (first..first + count)
+                .map(|number| wide_row(number, columns))
+                .collect(),
             _ => (first..first + count)
                 .map(|number| json!([number, word(number)]))
                 .collect(),
@@ -53,7 +53,7 @@ impl Part {
             Form::GzippedCsv => gzip(&csv(first, count)),
             Form::Ndjson => ndjson(first, count),
             Form::Parquet => parquet(first, count),
-            Form::Wide => wide_csv(&rows),
+            Form::Wide(columns) => wide_csv(columns, &rows),
         };
         Self {
             form,
@@ -66,7 +66,7 @@ impl Part {
     /// The headers that say what it is.
     pub fn headers(&self) -> Headers<'static> {
         match self.form {
-            Form::Csv | Form::Wide => AS_CSV,
+            Form::Csv | Form::Wide(_) => AS_CSV,
             Form::GzippedCsv => &[("x-file-name", "data.csv.gz")],
             Form::Ndjson => AS_NDJSON,
             Form::Parquet => AS_PARQUET,
@@ -77,11 +77,13 @@ impl Part {
 /// What a table of these parts holds; they must be of forms that fit.
 pub fn expectation<'a>(parts: impl Iterator<Item = &'a Arc<Part>>) -> Expectation {
     let parts: Vec<&Arc<Part>> = parts.collect();
-    let is_wide = parts.iter().any(|part| part.form == Form::Wide);
-    let names: Vec<String> = (0..WIDE_COLUMNS).map(wide_name).collect();
-    let columns: Vec<(&str, &str)> = match is_wide {
-        true => names.iter().map(|name| (name.as_str(), "long")).collect(),
-        false => vec![("number", "long"), ("word", "string")],
+    let wide = parts.iter().find_map(|part| match part.form {
+        Form::Wide(columns) => Some(wide_names(columns)),
+        _ => None,
+    });
+    let columns: Vec<(&str, &str)> = match &wide {
+        Some(names) => names.iter().map(|name| (name.as_str(), "long")).collect(),
+        None => vec![("number", "long"), ("word", "string")],
     };
     let rows: Vec<&Value> = parts.iter().flat_map(|part| &part.rows).collect();
     Expectation::new(&columns).rows(&json!(rows))
@@ -130,23 +132,23 @@ fn parquet(first: usize, count: usize) -> Vec<u8> {
     writer.into_inner().expect("write to memory")
 }
 
-fn wide_name(column: usize) -> String {
-    format!("a_rather_long_name_of_column_{column}")
-}
-
-fn wide_row(number: usize) -> Value {
-    (0..WIDE_COLUMNS)
-        .map(|column| number * 1000 + column)
+fn wide_names(columns: usize) -> Vec<String> {
+    (0..columns)
+        .map(|column| format!("a_rather_long_name_of_column_{column}"))
         .collect()
 }
 
-fn wide_csv(rows: &[Value]) -> Vec<u8> {
-    let names: Vec<String> = (0..WIDE_COLUMNS).map(wide_name).collect();
-    let mut text = names.join(",");
+fn wide_row(number: usize, columns: usize) -> Value {
+    (0..columns)
+        .map(|column| number * 10_000 + column)
+        .collect()
+}
+
+fn wide_csv(columns: usize, rows: &[Value]) -> Vec<u8> {
+    let mut text = wide_names(columns).join(",");
     for row in rows {
-        let row = row.to_string();
         text.push('\n');
-        text.push_str(row.trim_matches(['[', ']']));
+        text.push_str(row.to_string().trim_matches(['[', ']']));
     }
     text.push('\n');
     text.into_bytes()

@@ -1,13 +1,14 @@
 //! A server that is recorded, and then the same server on what cuts leave.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
-use super::disk::{Disk, Survival};
-use super::recorder::{Inode, Recorder, Recording};
+use super::disk::{Disk, Image, Survival};
+use super::recorder::{Inode, Operation, Recorder, Recording};
 use super::support::server::{TestServer, files_below};
 
 /// The data folder's name in the recorded folder.
@@ -50,7 +51,7 @@ impl Recorded {
         let mut disk = Disk::new(&recording, self.root);
         disk.advance(recording.bytes.len());
         let replayed = self.server.scratch("replayed");
-        disk.write_image(DATA, &mut Survival::Everything, &replayed);
+        disk.image(DATA, &mut Survival::Everything).write(&replayed);
         assert_same_files(&replayed, &self.server.data_dir());
         fs::remove_dir_all(&replayed).expect("remove the replayed folder");
         Cuts {
@@ -117,10 +118,44 @@ impl Cuts {
         operations.map(|(end, _)| *end).collect()
     }
 
-    /// Starts the server on what a cut at each position leaves, and has it checked. Positions must not go back.
+    /// The positions just before the ends of those syncs of the files `name` that cover a write to an earlier
+    /// segment than one before it: the moments with the most to lose.
+    pub fn overwriting_syncs(&self, name: &str, segment_bytes: usize) -> Vec<usize> {
+        let (mut inodes, mut last_segment, mut overwrites) = (BTreeSet::new(), 0, false);
+        let (mut under_way, mut found) = (None, Vec::new());
+        let mut before = 0;
+        for (end, operation) in &self.recording.operations {
+            match operation {
+                Operation::Create(_, inode, created) if created == name => {
+                    inodes.insert(*inode);
+                }
+                Operation::Write(inode, offset, _) if inodes.contains(inode) => {
+                    let segment = offset / segment_bytes;
+                    overwrites |= segment < last_segment;
+                    last_segment = last_segment.max(segment);
+                }
+                Operation::SyncBegins(token, inode) if inodes.contains(inode) => {
+                    under_way = Some(*token);
+                }
+                Operation::SyncEnded(token) if under_way == Some(*token) => {
+                    if overwrites {
+                        found.push(before);
+                    }
+                    overwrites = false;
+                }
+                _ => {}
+            }
+            before = *end;
+        }
+        found
+    }
+
+    /// Starts the server on what a cut at each position leaves, if it is `wanted`, and has it checked. Positions
+    /// must not go back.
     pub fn cut_at(
         &mut self,
         cuts: impl IntoIterator<Item = (usize, Survival)>,
+        mut wanted: impl FnMut(&Image) -> bool,
         mut check: impl FnMut(&TestServer, usize),
     ) {
         let mut disk = Disk::new(&self.recording, self.root);
@@ -128,10 +163,14 @@ impl Cuts {
         for (position, survival) in cuts {
             disk.advance(position);
             let _context = Context(&disk, position, &survival);
+            let image = disk.image(DATA, &mut survival.clone());
+            if !wanted(&image) {
+                continue;
+            }
             if data_dir.exists() {
                 fs::remove_dir_all(&data_dir).expect("remove what was left of the cut before");
             }
-            disk.write_image(DATA, &mut survival.clone(), &data_dir);
+            image.write(&data_dir);
             self.server.restart();
             check(&self.server, position);
             self.server.kill();

@@ -60,12 +60,14 @@ impl Recorder {
     }
 
     /// What a process needs to be recorded.
-    pub fn environment(&self) -> [(&'static str, String); 3] {
+    pub fn environment(&self) -> [(&'static str, String); 4] {
         let library = self.folder.path().join("recorder.so");
         [
             ("LD_PRELOAD", library.display().to_string()),
             ("RECORDER_ROOT", self.root.display().to_string()),
             ("RECORDER_LOG", self.log().display().to_string()),
+            // The names of sessions' folders, which several uploads may depend on.
+            ("RECORDER_SLOW", "/staging".to_owned()),
         ]
     }
 

@@ -170,11 +170,27 @@ pub fn run(recorded: &mut Recorded) -> History {
     one_client(&recorded.client(&notes), &orders, &bound);
     recorded.server.terminate();
     recorded.server.restart();
+    first_parts(&recorded.client(&notes));
     many_clients(&recorded.client(&notes), &orders);
     killed_clients(recorded, &notes);
     recorded.server.restart();
-    wide_parts(&recorded.client(&notes), &wide);
+    wide_parts(&recorded.client(&notes), &wide, 300, 6);
     last_client(&recorded.client(&notes), &orders, &bound);
+    recorded.server.terminate();
+    notes.history.into_inner().expect("no client failed")
+}
+
+/// So many long records that the journal moves what it keeps, and overwrites the place where it was.
+pub fn run_until_moved(recorded: &mut Recorded) -> History {
+    let notes = Notes::default();
+    let [orders, _, wide] = TABLES.map(Target::new);
+    let client = recorded.client(&notes);
+    let kept = client.open(None);
+    client.put_new(&kept, 0, Form::Csv, 10);
+    let committed = client.open(None);
+    client.put_new(&committed, 0, Form::Parquet, 10);
+    client.commit(&committed, &orders, "fail");
+    wide_parts(&client, &wide, 1500, 60);
     recorded.server.terminate();
     notes.history.into_inner().expect("no client failed")
 }
@@ -215,6 +231,19 @@ fn one_client(client: &Client, orders: &Target, bound: &Target) {
     client.put_new(&left, 1, Form::Parquet, 20);
     client.delete(&left, 0);
     client.open(Some(bound));
+}
+
+/// The first parts of a session come at once: one of them makes the folder, and the others use it.
+fn first_parts(client: &Client) {
+    for _ in 0..6 {
+        let session = client.open(None);
+        thread::scope(|scope| {
+            for number in 0..3 {
+                let session = &session;
+                scope.spawn(move || client.put_new(session, number, Form::Csv, 5));
+            }
+        });
+    }
 }
 
 /// Four threads upload to one session and to their own, while one more commits.
@@ -271,14 +300,14 @@ fn killed_clients(recorded: &mut Recorded, notes: &Notes) {
     });
 }
 
-/// Parts whose records are long, replaced again and again: the journal moves what it keeps.
-fn wide_parts(client: &Client, wide: &Target) {
+/// Parts whose records are long, replaced again and again by two threads.
+fn wide_parts(client: &Client, wide: &Target, columns: usize, rounds: u32) {
     let sessions = [client.open(None), client.open(None)];
     thread::scope(|scope| {
         for session in &sessions {
             scope.spawn(move || {
-                for round in 0..12 {
-                    client.put_new(session, round % 2, Form::Wide, 3);
+                for round in 0..rounds {
+                    client.put_new(session, round % 2, Form::Wide(columns), 1);
                 }
             });
         }

@@ -2,6 +2,7 @@
  *
  *   RECORDER_ROOT   the folder: an absolute path without links, dots or a slash at its end
  *   RECORDER_LOG    the file that records are appended to; it must not be below the folder
+ *   RECORDER_SLOW   the end of a path whose syncs last: what ought to wait for them has the time not to
  *
  * Every successful change becomes one record, a line of text, with the bytes after it if there are any. Inodes and
  * folders are named by inode number (an inode number is free again when nothing refers to its file any more):
@@ -40,6 +41,8 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
+
+#define SLOW_MICROSECONDS 40000
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static const char *root;
@@ -192,6 +195,13 @@ static ssize_t recorded_write(int fd, const void *bytes, size_t count, off_t off
     return written;
 }
 
+static int is_slow(int fd) {
+    char path[PATH_MAX];
+    const char *slow = getenv("RECORDER_SLOW");
+    size_t length = slow ? strlen(slow) : 0;
+    return length && path_of(fd, path) && strlen(path) >= length && !strcmp(path + strlen(path) - length, slow);
+}
+
 static int recorded_sync(long call, int fd) {
     if (!root) return 0;
     long inode = inode_of(fd);
@@ -200,6 +210,7 @@ static int recorded_sync(long call, int fd) {
     long token = ++last_token;
     record("sync %ld %ld\n", token, inode);
     end();
+    if (is_slow(fd)) usleep(SLOW_MICROSECONDS);
     int failed = syscall(call, fd);
     begin();
     if (!failed) record("synced %ld\n", token);
