@@ -126,7 +126,7 @@ fn pass(moment: Moment, operation: Operation, artifact: Artifact) -> io::Result<
     })
 }
 
-/// A point's name, as in `before sync manifest_list`.
+/// A point's name, as in `Before Sync ManifestList`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Point {
     /// Before or after.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! DATA/
-//!   calve.json                      which store this is (written once, after the journal exists)
+//!   calve.json                      which store this is (written after the journal exists, and when its format is raised)
 //!   journal/                        sled: sessions, parts, table pointers
 //!   staging/<session>/              one file per part as it was sent, one data file made from it
 //!     00012-<generation>.csv.zst
