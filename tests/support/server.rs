@@ -141,11 +141,7 @@ impl TestServer {
             .append(true)
             .open(self.log_path())
             .expect("the server's log file");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_calve"));
-        for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("CALVE_")) {
-            command.env_remove(key);
-        }
-        command
+        calve()
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(self.data_dir())
             .envs(self.environment.iter().map(|(key, value)| (key, value)))
@@ -279,7 +275,7 @@ impl TestServer {
     /// What `calve check` says of the data folder.
     #[track_caller]
     pub fn check(&self) -> String {
-        let output = Command::new(env!("CARGO_BIN_EXE_calve"))
+        let output = calve()
             .args(["check", "--data-dir"])
             .arg(self.data_dir())
             .output()
@@ -355,6 +351,15 @@ impl Drop for TestServer {
             );
         }
     }
+}
+
+/// The binary, without the settings that the tests themselves were given.
+fn calve() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_calve"));
+    for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("CALVE_")) {
+        command.env_remove(key);
+    }
+    command
 }
 
 /// Every file below `folder`, relative to it, sorted; empty when there is no such folder.
