@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::support::client::{AS_CSV, Api, Target};
 use crate::support::data::{Expectation, numbered_csv};
-use crate::support::server::{TestServer, files_below};
+use crate::support::server::{TestServer, calve, files_below};
 use crate::support::table::assert_table_holds;
 use crate::support::{PATIENCE, wait_until};
 
@@ -64,10 +64,7 @@ impl Checked {
 
 /// The command, with nothing of the test's own environment.
 pub(crate) fn check_command(data_dir: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_calve"));
-    for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("CALVE_")) {
-        command.env_remove(key);
-    }
+    let mut command = calve();
     command.arg("check").arg("--data-dir").arg(data_dir);
     command.args(arguments);
     command

@@ -354,7 +354,7 @@ impl Drop for TestServer {
 }
 
 /// The binary, without the settings that the tests themselves were given.
-fn calve() -> Command {
+pub fn calve() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_calve"));
     for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("CALVE_")) {
         command.env_remove(key);
