@@ -55,6 +55,7 @@ fn source(folder: &Path, kind: PartKind, bytes: &[u8]) -> std::io::Result<Source
         path,
         kind,
         coding: Coding::Identity,
+        csv: None,
         limits: Limits::from(&calve::config::PartsConfig::default()),
     })
 }

@@ -38,6 +38,7 @@ fn part_record(folder: &Path) -> PartRecord {
         path,
         kind: PartKind::Csv,
         coding: Coding::Identity,
+        csv: None,
         limits: Limits::from(&PartsConfig::default()),
     };
     let found = discover(&source, None, &folder.join("part.parquet")).expect("a readable part");
@@ -53,6 +54,7 @@ fn part_record(folder: &Path) -> PartRecord {
         sha256: "0".repeat(64),
         uploaded_at: SystemClock.now(),
         columns: found.columns,
+        csv: found.csv,
         issues: found.issues,
         data_file: found.data_file,
     }

@@ -35,6 +35,7 @@ pub(crate) fn part(number: u16) -> PartRecord {
         sha256: String::new(),
         uploaded_at: time(0),
         columns: Vec::new(),
+        csv: None,
         issues: Vec::new(),
         data_file: None,
     }

@@ -27,10 +27,13 @@ use crate::config::PartsConfig;
 use crate::domain::part::Coding;
 use crate::domain::{PartKind, PartNumber, PartRecord, SessionId};
 use crate::error::{Error, ErrorCode, Result};
+use crate::ingest::charset::{self, CharsetReader};
 use crate::ingest::convert::{self, Discovered, Source};
+use crate::ingest::csv::dialect::{Charset, Dialect, Given};
+use crate::ingest::csv::sniff::{self, Sample};
 use crate::ingest::digest::ExpectedDigests;
 use crate::ingest::format::{self, Hints};
-use crate::ingest::{Limits, codec};
+use crate::ingest::{Limits, codec, text};
 use crate::schema::TableColumns;
 use crate::store::staging::{self, Reception, StagedFiles};
 
@@ -51,6 +54,8 @@ pub struct Upload {
     pub coding: Option<Coding>,
     /// Format announced.
     pub hints: Hints,
+    /// Dialect announced.
+    pub csv: Given,
     /// Checksums announced.
     pub digests: ExpectedDigests,
 }
@@ -133,6 +138,7 @@ impl Uploads {
             sha256: received.sha256,
             uploaded_at: self.surroundings.clock.now(),
             columns: read.found.columns,
+            csv: read.found.csv,
             issues: read.found.issues,
             data_file: read.found.data_file,
         };
@@ -161,7 +167,7 @@ impl Uploads {
         let turn = turn(&self.surroundings.commits.conversions).await?;
         let limits = Limits::from(&self.config);
         let catalog = self.surroundings.commits.catalog.clone();
-        let (announced, hints) = (upload.coding, upload.hints.clone());
+        let (announced, hints, given) = (upload.coding, upload.hints.clone(), upload.csv.clone());
         let target = lease.target.clone();
         let (raw, data) = (raw.to_path_buf(), data.to_path_buf());
         let reading = blocking(move || {
@@ -173,13 +179,25 @@ impl Uploads {
                 None => None,
             };
             let (coding, kind) = recognise(&raw, announced, &hints, &limits)?;
+            let csv = match kind {
+                PartKind::Csv | PartKind::Tsv => {
+                    Some(dialect(&raw, coding, kind, &given, &limits)?)
+                }
+                PartKind::Ndjson | PartKind::Parquet => None,
+            };
             let source = Source {
                 path: raw,
                 kind,
                 coding,
+                csv,
                 limits,
             };
-            let found = convert::discover(&source, table.as_ref(), &data)?;
+            let mut found = convert::discover(&source, table.as_ref(), &data)?;
+            if given.header_rows.is_none() && !found.columns.is_empty() {
+                found
+                    .issues
+                    .extend(found.csv.as_ref().and_then(Dialect::header_issue));
+            }
             Ok(PartReading {
                 kind,
                 coding,
@@ -250,6 +268,37 @@ fn recognise(
         .read_to_end(&mut first_bytes)
         .map_err(unreadable)?;
     Ok((coding, format::detect(hints, &first_bytes)?))
+}
+
+/// Finds how a CSV part is written.
+fn dialect(
+    raw: &Path,
+    coding: Coding,
+    kind: PartKind,
+    given: &Given,
+    limits: &Limits,
+) -> Result<Dialect> {
+    let unreadable = |error: std::io::Error| convert::format_error(error.into());
+    let read = |reader: &mut dyn Read| {
+        let mut bytes = Vec::new();
+        let count = reader
+            .take(sniff::SAMPLE_BYTES as u64)
+            .read_to_end(&mut bytes);
+        count.map(|_| bytes).map_err(unreadable)
+    };
+    let open = || codec::open(raw, coding, limits.decoded_bytes_max).map_err(unreadable);
+    let start = read(&mut open()?)?;
+    let charset = given.charset.unwrap_or_else(|| charset::detect(&start));
+    let bytes = match charset {
+        Charset::Undecided => start,
+        Charset::Known(_) => read(&mut CharsetReader::new(open()?, charset))?,
+    };
+    let sample = Sample {
+        is_whole: bytes.len() < sniff::SAMPLE_BYTES,
+        bytes: &bytes,
+    };
+    let found = sniff::sniff(sample, text::usual_delimiter(kind), given);
+    Ok(Dialect { charset, ..found })
 }
 
 /// The coding that the file's name says, else its first bytes.

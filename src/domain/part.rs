@@ -9,6 +9,7 @@ use iceberg::spec::{NestedFieldRef, Type};
 use serde::{Deserialize, Serialize};
 
 use super::ids::PartNumber;
+use crate::ingest::csv::dialect::Dialect;
 use crate::schema::Evidence;
 
 /// The format of a part's bytes.
@@ -143,6 +144,9 @@ pub struct PartRecord {
     pub uploaded_at: DateTime<Utc>,
     /// Its columns, in the file's order.
     pub columns: Vec<ColumnRecord>,
+    /// Its dialect, if it is CSV; none in records from before dialects were found, which are as RFC 4180 has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub csv: Option<Dialect>,
     /// What its sender should know.
     pub issues: Vec<PartIssue>,
     /// The data file made on arrival; none when there is no row or no typed column.

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::domain::session::session_not_found;
 use crate::domain::{ConflictResolution, PartNumber, SessionId, Target};
 use crate::error::{Error, ErrorCode, Result};
+use crate::ingest::csv::dialect::Given;
 use crate::store::staging;
 
 /// Largest body of a control operation.
@@ -43,11 +44,18 @@ pub fn part_in_path(request: &HttpRequest, number_max: u16) -> Result<PartNumber
     part_number(json!(["path", "part"]), text, number_max)
 }
 
-/// The part number in the query, and the `content_type` parameter.
-pub fn part_in_query(
-    request: &HttpRequest,
-    number_max: u16,
-) -> Result<(PartNumber, Option<String>)> {
+/// What the query of an upload says.
+pub struct PartQuery {
+    /// The part's number.
+    pub part: PartNumber,
+    /// The `content_type` parameter.
+    pub content_type: Option<String>,
+    /// How the part is written, if it is CSV.
+    pub csv: Given,
+}
+
+/// Reads the query of an upload.
+pub fn part_query(request: &HttpRequest, number_max: u16) -> Result<PartQuery> {
     let pairs = web::Query::<Vec<(String, String)>>::from_query(request.query_string())
         .map_err(|error| {
             Error::validation(
@@ -63,10 +71,27 @@ pub fn part_in_query(
         pair.map(|(_, value)| value.as_str())
     };
     let location = json!(["query", "part"]);
-    let text = value("part")
-        .ok_or_else(|| Error::validation(location.clone(), MISSING, "missing", Value::Null))?;
-    let part = part_number(location, text, number_max)?;
-    Ok((part, value("content_type").map(str::to_owned)))
+    let part = match value("part") {
+        Some(text) => part_number(location, text, number_max),
+        None => Err(Error::validation(location, MISSING, "missing", Value::Null)),
+    };
+    let (part, csv) = both(part, csv_parameters(&pairs))?;
+    Ok(PartQuery {
+        part,
+        content_type: value("content_type").map(str::to_owned),
+        csv,
+    })
+}
+
+fn csv_parameters(pairs: &[(String, String)]) -> Result<Given> {
+    let mut given = Given::default();
+    for (name, value) in pairs {
+        given.take(name, value).map_err(|refusal| {
+            let location = json!(["query", name]);
+            Error::validation(location, refusal, "value_error", value.as_str().into())
+        })?;
+    }
+    Ok(given)
 }
 
 fn part_number(location: Value, text: &str, number_max: u16) -> Result<PartNumber> {

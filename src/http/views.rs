@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use crate::domain::{
     ColumnRecord, ColumnType, CommitReceipt, ConflictResolution, PartRecord, Session, SessionState,
 };
+use crate::ingest::csv::dialect::{Dialect, Escape};
 use crate::schema::plan::TableColumns;
 use crate::schema::unify::{describe_part, part_type};
 use crate::schema::{UnifiedColumn, types, unify};
@@ -130,6 +131,47 @@ pub struct PartSchema {
     pub columns: Vec<PartColumn>,
 }
 
+/// How a CSV part is written, as it was found or given.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CsvDialect {
+    /// Between two fields.
+    #[schema(example = ",")]
+    pub delimiter: String,
+    /// Around a field; null when there is none.
+    pub quote: Option<char>,
+    /// What stands before a quote inside of quotes: the quote itself, or a backslash.
+    pub escape: Option<char>,
+    /// Whether the columns' names are in the file.
+    pub header: bool,
+    /// Rows that name the columns.
+    pub header_rows: u32,
+    /// The character encoding.
+    pub encoding: String,
+    /// `lf`, `crlf`, `cr` or `mixed`.
+    pub newline: &'static str,
+    /// Lines before the header.
+    pub skipped_rows: u64,
+}
+
+impl From<&Dialect> for CsvDialect {
+    fn from(dialect: &Dialect) -> Self {
+        let quote = dialect.quote.map(char::from);
+        Self {
+            delimiter: dialect.delimiter_text(),
+            quote,
+            escape: match dialect.escape {
+                Escape::Doubled => quote,
+                Escape::Backslash => Some('\\'),
+            },
+            header: dialect.header_rows > 0,
+            header_rows: dialect.header_rows,
+            encoding: dialect.charset.name(),
+            newline: dialect.newline.name(),
+            skipped_rows: dialect.skipped_lines,
+        }
+    }
+}
+
 /// Answer of Upload Part.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct UploadPartResponse {
@@ -145,6 +187,9 @@ pub struct UploadPartResponse {
     pub kind: &'static str,
     /// SHA-256 of the bytes as sent, in hex.
     pub sha256: String,
+    /// How it is written, if it is CSV.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub csv: Option<CsvDialect>,
     /// Its columns.
     pub schema: PartSchema,
     /// What the sender should know.
@@ -161,6 +206,7 @@ impl UploadPartResponse {
             bytes: record.wire_bytes,
             kind: record.kind.name(),
             sha256: record.sha256.clone(),
+            csv: record.csv.as_ref().map(CsvDialect::from),
             schema: PartSchema {
                 columns: record
                     .columns
@@ -253,6 +299,9 @@ pub struct InspectedPart {
     pub decoded_bytes: u64,
     /// The source file's name, if the client said one.
     pub file_name: Option<String>,
+    /// How it is written, if it is CSV.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub csv: Option<CsvDialect>,
 }
 
 /// A column as a commit would write it now.
@@ -340,6 +389,7 @@ impl InspectResponse {
                     sha256: record.sha256.clone(),
                     decoded_bytes: record.decoded_bytes,
                     file_name: record.file_name.clone(),
+                    csv: record.csv.as_ref().map(CsvDialect::from),
                 })
                 .collect(),
             issues,

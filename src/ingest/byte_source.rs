@@ -70,6 +70,24 @@ impl<R: Read> ByteSource<R> {
         })
     }
 
+    /// What is read from.
+    pub(super) fn get_ref(&self) -> &R {
+        &self.read
+    }
+
+    /// Makes sure that so many bytes are at hand, if the part has so many and the buffer the room; what was
+    /// consumed is no longer in it.
+    pub(super) fn look_ahead(&mut self, byte_count: usize) -> Result<(), FormatError> {
+        if self.end - self.start >= byte_count {
+            return Ok(());
+        }
+        self.buffer.copy_within(self.start..self.end, 0);
+        self.buffer_offset += self.start as u64;
+        (self.start, self.end) = (0, self.end - self.start);
+        while self.end < byte_count.min(self.buffer.len()) && self.read_more()? {}
+        Ok(())
+    }
+
     /// Marks bytes at the front as handed out.
     pub(super) fn consume(&mut self, byte_count: usize) {
         self.start = (self.start + byte_count).min(self.end);

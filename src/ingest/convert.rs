@@ -21,6 +21,7 @@ use std::sync::Arc;
 use iceberg::spec::{NestedField, NestedFieldRef, Type};
 
 use super::Limits;
+use super::csv::dialect::Dialect;
 use super::error::{FormatError, FormatErrorKind};
 use super::parquet::unreadable;
 use crate::domain::part::{Coding, PartIssue};
@@ -38,6 +39,8 @@ pub struct Source {
     pub kind: PartKind,
     /// Its coding.
     pub coding: Coding,
+    /// Its dialect, if it is CSV.
+    pub csv: Option<Dialect>,
     /// What it may be.
     pub limits: Limits,
 }
@@ -51,6 +54,8 @@ pub struct Discovered {
     pub decoded_bytes: u64,
     /// Columns, in the file's order.
     pub columns: Vec<ColumnRecord>,
+    /// The dialect, with what reading all of it has told, if it is CSV.
+    pub csv: Option<Dialect>,
     /// What the sender should know.
     pub issues: Vec<PartIssue>,
     /// The data file, if there is a row.

@@ -1,42 +1,46 @@
-//! Reads CSV as RFC 4180 has it, a batch of cells at a time.
+//! Reads CSV in the dialect it was found to have, a batch of cells at a time.
 //!
-//! Owns the grammar of records and fields. Quoted fields may hold delimiters, newlines and doubled
-//! quotes; a record ends at LF, CRLF, a lone CR or the end of the part; a quote inside of an
-//! unquoted field is just a quote. Blank lines are skipped, except in a file of one column, where a
-//! blank line is a row whose one field is empty. An unquoted empty field is null, a quoted one is a
-//! value.
+//! Owns the grammar of records and fields (RFC 4180 and what files make of it). Quoted fields may hold delimiters,
+//! newlines and doubled or escaped quotes; a record ends at LF, CRLF, a lone CR or the end of the part. Blank lines
+//! are skipped, except in a file of one column, where a blank line is a row whose one field is empty. An unquoted
+//! empty field is null, a quoted one is a value.
+//!
+//! What people write and RFC 4180 does not allow is read where only one reading makes sense, and reported:
+//! * a quote inside of a quoted field that neither delimiter nor newline follows is a quote;
+//! * blanks between delimiter and opening quote, or closing quote and delimiter, are nothing;
+//! * a row whose last fields are missing has nulls there; fields beyond the header that are all empty are nothing.
+//!
+//! Everything else is an error that names row, line and column.
 //!
 //! Invariants:
 //! * Memory is one buffer, one field and one batch; neither the length of the part nor that of a
 //!   line matters, and a field or a header beyond its limit is refused before it is stored.
-//! * Nothing is repaired: what the grammar does not allow is an error that names row, line and
-//!   column.
 //! * All text handed out is UTF-8 without NUL.
+//! * With the same dialect, the same bytes give the same cells.
 //!
 //! After an error a reader is of no further use and the batch is empty.
 
+pub mod dialect;
 mod faults;
+mod field;
 mod header;
+pub mod sniff;
 
 use std::io::Read;
-use std::ops::Range;
 
 use super::byte_source::{BUFFER_BYTES, ByteSource};
-use super::error::{FormatError, FormatErrorKind};
+use super::error::FormatError;
 use super::raw::{CELL_BYTES_CEILING, RawBatch};
+use crate::domain::part::PartIssue;
 use crate::schema::evidence::CellKind;
 
-use faults::shown_byte;
-pub use header::HeaderIssue;
+use dialect::{Dialect, Ragged};
+use field::FieldEnd;
 use header::HeaderNames;
 
-/// What the bytes are written like, and the limits.
+/// What a part may have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct CsvOptions {
-    /// Between two fields.
-    pub delimiter: u8,
-    /// Around a field.
-    pub quote: u8,
+pub struct CsvLimits {
     /// Columns that a header may name.
     pub columns_max: usize,
     /// Bytes of one field, quotes not counted.
@@ -46,9 +50,11 @@ pub struct CsvOptions {
 /// A CSV part, read from front to back.
 pub struct CsvReader<R> {
     source: ByteSource<R>,
-    options: CsvOptions,
+    dialect: Dialect,
+    limits: CsvLimits,
     columns: Vec<String>,
-    header_issues: Vec<HeaderIssue>,
+    header_issues: Vec<PartIssue>,
+    oddities: Oddities,
     /// A field that does not lie in the buffer in one piece.
     scratch: Vec<u8>,
     /// Data rows read so far.
@@ -59,28 +65,38 @@ pub struct CsvReader<R> {
     skip_line_feed: bool,
 }
 
-/// One field as it was found.
-struct Field {
-    place: FieldPlace,
-    quoted: bool,
-    end: FieldEnd,
-    /// Offset in the part of the first byte of its content.
-    content_offset: u64,
+/// What was read although it is not how CSV is written.
+#[derive(Debug, Default)]
+struct Oddities {
+    stray_quotes: Oddity,
+    short_rows: Oddity,
+    long_rows: Oddity,
 }
 
-/// Where the content of a field lies.
-enum FieldPlace {
-    /// In the buffer, at these offsets in the part.
-    Buffer(Range<u64>),
-    Scratch,
+/// Rows with something odd.
+#[derive(Debug, Default)]
+struct Oddity {
+    count: u64,
+    first_row: u64,
 }
 
-/// What a field ended with.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum FieldEnd {
-    Delimiter,
-    Record,
-    Part,
+impl Oddity {
+    fn note(&mut self, row: u64) {
+        if self.count == 0 {
+            self.first_row = row;
+        }
+        self.count += 1;
+    }
+
+    fn issue(&self, what: &str) -> Option<PartIssue> {
+        (self.count > 0).then(|| PartIssue {
+            issue: format!(
+                "{what}: {} times, first in row {}",
+                self.count, self.first_row
+            ),
+            column: None,
+        })
+    }
 }
 
 /// What stands at the start of the next record.
@@ -90,33 +106,55 @@ enum RecordStart {
     Part,
 }
 
+/// A field of a record that is only looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Cell {
+    text: String,
+    is_quoted: bool,
+}
+
 impl<R: Read> CsvReader<R> {
     /// Reads the header. A part without any text has no columns.
-    pub fn new(read: R, options: CsvOptions) -> Result<Self, FormatError> {
-        Self::with_buffer_bytes(read, options, BUFFER_BYTES)
+    pub fn new(read: R, dialect: Dialect, limits: CsvLimits) -> Result<Self, FormatError> {
+        Self::with_buffer_bytes(read, dialect, limits, BUFFER_BYTES)
     }
 
     fn with_buffer_bytes(
         read: R,
-        options: CsvOptions,
+        dialect: Dialect,
+        limits: CsvLimits,
         buffer_bytes: usize,
     ) -> Result<Self, FormatError> {
-        let field_bytes_max = options.field_bytes_max.min(CELL_BYTES_CEILING);
-        let mut reader = Self {
+        let mut reader = Self::before_header(read, dialect, limits, buffer_bytes)?;
+        for _ in 0..reader.dialect.skipped_lines {
+            reader.skip_line()?;
+        }
+        reader.read_header()?;
+        Ok(reader)
+    }
+
+    fn before_header(
+        read: R,
+        dialect: Dialect,
+        limits: CsvLimits,
+        buffer_bytes: usize,
+    ) -> Result<Self, FormatError> {
+        let field_bytes_max = limits.field_bytes_max.min(CELL_BYTES_CEILING);
+        Ok(Self {
             source: ByteSource::new(read, buffer_bytes)?,
-            options: CsvOptions {
+            dialect,
+            limits: CsvLimits {
                 field_bytes_max,
-                ..options
+                ..limits
             },
             columns: Vec::new(),
             header_issues: Vec::new(),
+            oddities: Oddities::default(),
             scratch: Vec::new(),
             row: 0,
             line: 1,
             skip_line_feed: false,
-        };
-        reader.read_header()?;
-        Ok(reader)
+        })
     }
 
     /// The names of the columns, made unique.
@@ -124,9 +162,36 @@ impl<R: Read> CsvReader<R> {
         &self.columns
     }
 
-    /// The names that are not as the header has them.
-    pub fn header_issues(&self) -> &[HeaderIssue] {
-        &self.header_issues
+    /// What is read from.
+    pub fn get_ref(&self) -> &R {
+        self.source.get_ref()
+    }
+
+    /// The dialect that the part is read in.
+    pub fn dialect(&self) -> &Dialect {
+        &self.dialect
+    }
+
+    /// What the sender should know of what was read so far.
+    pub fn issues(&self) -> Vec<PartIssue> {
+        let Oddities {
+            stray_quotes,
+            short_rows,
+            long_rows,
+        } = &self.oddities;
+        let odd = [
+            stray_quotes
+                .issue("a quote inside of a quoted field is not doubled and was read as a quote"),
+            short_rows.issue("a row has fewer fields than the header and was filled up with nulls"),
+            long_rows.issue(
+                "a row has more fields than the header, all of them empty, and they were left out",
+            ),
+        ];
+        self.header_issues
+            .iter()
+            .cloned()
+            .chain(odd.into_iter().flatten())
+            .collect()
     }
 
     /// Fills the batch with the next rows; false, and an empty batch, when there are none.
@@ -142,6 +207,9 @@ impl<R: Read> CsvReader<R> {
     }
 
     fn fill_batch(&mut self, batch: &mut RawBatch) -> Result<(), FormatError> {
+        if self.columns.is_empty() {
+            return Ok(());
+        }
         let mut cell_bytes = 0;
         while !batch.is_full(cell_bytes) {
             match self.start_record()? {
@@ -163,35 +231,59 @@ impl<R: Read> CsvReader<R> {
     }
 
     fn read_header(&mut self) -> Result<(), FormatError> {
+        let mut names: Vec<String> = Vec::new();
+        for _ in 0..self.dialect.header_rows {
+            let Some(record) = self.next_record()? else {
+                break;
+            };
+            names.resize(names.len().max(record.len()), String::new());
+            for (name, cell) in names.iter_mut().zip(record) {
+                if !name.is_empty() && !cell.text.is_empty() {
+                    name.push('_');
+                }
+                name.push_str(&cell.text);
+            }
+        }
+        if let Some(columns) = self.dialect.columns {
+            names.resize(columns, String::new());
+        }
+        let mut header = HeaderNames::default();
+        for name in &names {
+            header.push(name.trim_matches(' '));
+        }
+        (self.columns, self.header_issues) = header.into_unique();
+        if self.dialect.header_rows == 0 {
+            // Every name was made; there is nothing to say of each.
+            self.header_issues.clear();
+        }
+        Ok(())
+    }
+
+    /// The next record that is not a blank line, whatever its length.
+    fn next_record(&mut self) -> Result<Option<Vec<Cell>>, FormatError> {
         loop {
             match self.start_record()? {
-                RecordStart::Part => return Ok(()),
+                RecordStart::Part => return Ok(None),
                 RecordStart::BlankLine => {}
                 RecordStart::Field => break,
             }
         }
-        let mut names = HeaderNames::default();
+        let mut record = Vec::new();
         loop {
-            if names.len() == self.options.columns_max {
-                let reason = format!(
-                    "the header has more than the {} columns that are allowed here; check that the first line is the \
-                     header and that the delimiter is right",
-                    self.options.columns_max
-                );
-                return Err(
-                    FormatError::new(FormatErrorKind::TooManyColumns, reason).at_line(self.line)
-                );
+            if record.len() == self.limits.columns_max {
+                return Err(self.too_many_columns());
             }
-            let field = self.read_field(names.len())?;
-            names.push(self.field_text(&field, names.len())?);
+            let field = self.read_field(record.len())?;
+            record.push(Cell {
+                text: self.field_text(&field, record.len())?.to_owned(),
+                is_quoted: field.quoted,
+            });
             self.count_lines(&field);
             match field.end {
                 FieldEnd::Delimiter => {}
-                FieldEnd::Record | FieldEnd::Part => break,
+                FieldEnd::Record | FieldEnd::Part => return Ok(Some(record)),
             }
         }
-        (self.columns, self.header_issues) = names.into_unique();
-        Ok(())
     }
 
     /// Reads one record into the columns and answers the bytes of its cells.
@@ -201,17 +293,15 @@ impl<R: Read> CsvReader<R> {
         self.row += 1;
         let mut cell_bytes = 0;
         let mut field_count = 0;
+        let mut has_more_values = false;
         loop {
             let field = self.read_field(field_count)?;
             let text = self.field_text(&field, field_count)?;
             if let Some(column) = batch.columns.get_mut(field_count) {
-                let kind = match (field.quoted, text.is_empty()) {
-                    (true, _) => CellKind::Quoted,
-                    (false, true) => CellKind::Null,
-                    (false, false) => CellKind::Plain,
-                };
-                column.push(kind, text);
+                column.push(self.kind(field.quoted, text), text);
                 cell_bytes += text.len();
+            } else {
+                has_more_values |= field.quoted || !text.is_empty();
             }
             self.count_lines(&field);
             field_count += 1;
@@ -221,19 +311,57 @@ impl<R: Read> CsvReader<R> {
             }
         }
         if field_count != self.columns.len() {
-            return Err(self
-                .wrong_field_count(field_count)
-                .at_row(self.row)
-                .at_line(first_line));
+            self.accept_length(field_count, has_more_values)
+                .map_err(|error| error.at_row(self.row).at_line(first_line))?;
+            for column in batch.columns.iter_mut().skip(field_count) {
+                column.push_null();
+            }
         }
         Ok(cell_bytes)
     }
 
+    /// Decides whether it is clear what a row of another length means.
+    fn accept_length(
+        &mut self,
+        field_count: usize,
+        has_more_values: bool,
+    ) -> Result<(), FormatError> {
+        let columns = self.columns.len();
+        let ends_with_delimiter = self.dialect.columns.is_some() && field_count == columns + 1;
+        match self.dialect.ragged {
+            _ if has_more_values => Err(self.wrong_field_count(field_count)),
+            _ if ends_with_delimiter => Ok(()),
+            Ragged::Error => Err(self.wrong_field_count(field_count)),
+            // One field where there should be many: a title, a footer, or another delimiter.
+            Ragged::WhenClear if field_count == 1 && columns > 2 => {
+                Err(self.wrong_field_count(field_count))
+            }
+            Ragged::WhenClear | Ragged::Pad => {
+                let oddity = if field_count < columns {
+                    &mut self.oddities.short_rows
+                } else {
+                    &mut self.oddities.long_rows
+                };
+                oddity.note(self.row);
+                Ok(())
+            }
+        }
+    }
+
+    /// What a cell is; null words that were not given are values when others were.
+    fn kind(&self, is_quoted: bool, text: &str) -> CellKind {
+        match &self.dialect.nulls {
+            _ if is_quoted => CellKind::Quoted,
+            _ if text.is_empty() => CellKind::Null,
+            None => CellKind::Plain,
+            Some(nulls) if nulls.iter().any(|null| null == text) => CellKind::Null,
+            Some(_) => CellKind::Quoted,
+        }
+    }
+
     /// Looks at the start of a record and takes the newline of a blank line.
     fn start_record(&mut self) -> Result<RecordStart, FormatError> {
-        if std::mem::take(&mut self.skip_line_feed) && self.source.peek()? == Some(b'\n') {
-            self.source.consume(1);
-        }
+        self.take_line_feed()?;
         match self.source.peek()? {
             None => return Ok(RecordStart::Part),
             Some(b'\n') => {}
@@ -245,190 +373,36 @@ impl<R: Read> CsvReader<R> {
         Ok(RecordStart::BlankLine)
     }
 
-    fn read_field(&mut self, field_index: usize) -> Result<Field, FormatError> {
-        self.scratch.clear();
-        let first = self
-            .source
-            .peek()
-            .map_err(|error| self.placed(error, field_index))?;
-        let field = if first == Some(self.options.quote) {
-            self.source.consume(1);
-            self.read_quoted(field_index)
-        } else {
-            self.read_unquoted(field_index)
-        }?;
-        if field.end == FieldEnd::Record {
-            // An LF after this CR is taken at the start of the next record: looking now could
-            // replace the buffer.
-            self.skip_line_feed = self.take_byte() == Some(b'\r');
-        } else if field.end == FieldEnd::Delimiter {
-            self.source.consume(1);
-        }
-        Ok(field)
+    /// The line in which the next record that is not a blank line starts.
+    fn next_line(&mut self) -> u64 {
+        while let Ok(RecordStart::BlankLine) = self.start_record() {}
+        self.line
     }
 
-    /// Finds the end of a field without quotes and stops before its delimiter or newline.
-    fn read_unquoted(&mut self, field_index: usize) -> Result<Field, FormatError> {
-        let content_offset = self.source.offset();
-        let delimiter = self.options.delimiter;
-        loop {
+    /// Takes the LF of a CRLF.
+    fn take_line_feed(&mut self) -> Result<(), FormatError> {
+        if std::mem::take(&mut self.skip_line_feed) && self.source.peek()? == Some(b'\n') {
+            self.source.consume(1);
+        }
+        Ok(())
+    }
+
+    /// Takes all up to the next newline, whatever it is.
+    fn skip_line(&mut self) -> Result<(), FormatError> {
+        self.take_line_feed()?;
+        while self.source.fill()? {
             let available = self.source.available();
-            let found = memchr::memchr3(delimiter, b'\n', b'\r', available);
-            let end = match found.map(|at| available[at]) {
-                Some(byte) if byte == delimiter => FieldEnd::Delimiter,
-                Some(_) => FieldEnd::Record,
-                None => FieldEnd::Part,
-            };
-            let piece_len = found.unwrap_or(available.len());
-            self.check_field_bytes(self.scratch.len() + piece_len, field_index)?;
-            if found.is_some() && self.scratch.is_empty() {
-                self.source.consume(piece_len);
-                let place = FieldPlace::Buffer(content_offset..content_offset + piece_len as u64);
-                return Ok(Field {
-                    place,
-                    quoted: false,
-                    end,
-                    content_offset,
-                });
+            let found = memchr::memchr2(b'\n', b'\r', available);
+            let length = available.len();
+            if let Some(at) = found {
+                self.skip_line_feed = available[at] == b'\r';
+                self.source.consume(at + 1);
+                self.line += 1;
+                break;
             }
-            self.move_to_scratch(piece_len);
-            if found.is_some() || !self.fill(field_index)? {
-                return Ok(Field {
-                    place: FieldPlace::Scratch,
-                    quoted: false,
-                    end,
-                    content_offset,
-                });
-            }
+            self.source.consume(length);
         }
-    }
-
-    /// Finds the closing quote, the opening one being taken, and stops before the delimiter or
-    /// newline after it.
-    fn read_quoted(&mut self, field_index: usize) -> Result<Field, FormatError> {
-        let quote = self.options.quote;
-        let content_offset = self.source.offset();
-        loop {
-            let available = self.source.available();
-            let found = memchr::memchr(quote, available);
-            let piece_len = found.unwrap_or(available.len());
-            self.check_field_bytes(self.scratch.len() + piece_len, field_index)?;
-            // Only with the byte after the quote at hand can the field stay where it is.
-            match found.and_then(|at| available.get(at + 1)) {
-                Some(&after) if self.scratch.is_empty() && after != quote => {
-                    self.source.consume(piece_len + 1);
-                    let end = self.end_after_quote(Some(after), field_index)?;
-                    let place =
-                        FieldPlace::Buffer(content_offset..content_offset + piece_len as u64);
-                    return Ok(Field {
-                        place,
-                        quoted: true,
-                        end,
-                        content_offset,
-                    });
-                }
-                _ => {}
-            }
-            self.move_to_scratch(piece_len);
-            if found.is_none() {
-                if !self.fill(field_index)? {
-                    return Err(self.unclosed_quote(field_index));
-                }
-                continue;
-            }
-            self.source.consume(1);
-            let after = self
-                .source
-                .peek()
-                .map_err(|error| self.placed(error, field_index))?;
-            if after == Some(quote) {
-                self.source.consume(1);
-                self.scratch.push(quote);
-                continue;
-            }
-            let end = self.end_after_quote(after, field_index)?;
-            return Ok(Field {
-                place: FieldPlace::Scratch,
-                quoted: true,
-                end,
-                content_offset,
-            });
-        }
-    }
-
-    fn end_after_quote(
-        &self,
-        after: Option<u8>,
-        field_index: usize,
-    ) -> Result<FieldEnd, FormatError> {
-        match after {
-            None => Ok(FieldEnd::Part),
-            Some(b'\n' | b'\r') => Ok(FieldEnd::Record),
-            Some(byte) if byte == self.options.delimiter => Ok(FieldEnd::Delimiter),
-            Some(byte) => {
-                let reason = format!(
-                    "the closing quote of a field is followed by {}, where only the delimiter or the end of the line \
-                     may stand; write a quote inside of a quoted field twice",
-                    shown_byte(byte)
-                );
-                let error = FormatError::malformed(reason).at_byte(self.source.offset());
-                Err(self.placed(error, field_index))
-            }
-        }
-    }
-
-    fn move_to_scratch(&mut self, byte_count: usize) {
-        self.scratch
-            .extend_from_slice(&self.source.available()[..byte_count]);
-        self.source.consume(byte_count);
-    }
-
-    fn fill(&mut self, field_index: usize) -> Result<bool, FormatError> {
-        self.source
-            .fill()
-            .map_err(|error| self.placed(error, field_index))
-    }
-
-    fn take_byte(&mut self) -> Option<u8> {
-        let byte = self.source.available().first().copied();
-        self.source.consume(1);
-        byte
-    }
-
-    fn field_bytes(&self, field: &Field) -> &[u8] {
-        match &field.place {
-            FieldPlace::Buffer(offsets) => self.source.recent(offsets.start, offsets.end),
-            FieldPlace::Scratch => &self.scratch,
-        }
-    }
-
-    /// The content of a field, if it is text.
-    fn field_text(&self, field: &Field, field_index: usize) -> Result<&str, FormatError> {
-        let bytes = self.field_bytes(field);
-        let text = std::str::from_utf8(bytes)
-            .map_err(|error| self.not_text(field, error.valid_up_to(), field_index))?;
-        match self
-            .source
-            .saw_nul()
-            .then(|| memchr::memchr(0, bytes))
-            .flatten()
-        {
-            Some(at) => Err(self.not_text(field, at, field_index)),
-            None => Ok(text),
-        }
-    }
-
-    /// Counts the lines that end in or after a complete field. A quoted field is on the line where
-    /// it starts until then.
-    fn count_lines(&mut self, field: &Field) {
-        if field.quoted {
-            let bytes = self.field_bytes(field);
-            let inside = memchr::memchr2_iter(b'\n', b'\r', bytes)
-                .filter(|&at| bytes[at] == b'\n' || bytes.get(at + 1) != Some(&b'\n'))
-                .count();
-            self.line += inside as u64;
-        }
-        self.line += u64::from(field.end == FieldEnd::Record);
+        Ok(())
     }
 }
 

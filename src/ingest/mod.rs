@@ -1,7 +1,7 @@
 //! From the bytes of a part to a data file: content codings, checksums, formats, typed columns, Parquet.
 //!
 //! ```text
-//! bytes as sent ──codec──> decoded bytes ──csv | ndjson──> raw cells ──encode──> arrays ──data_file──> Parquet
+//! bytes as sent ──codec──> decoded bytes ──[charset] csv | ndjson──> raw cells ──encode──> arrays ──data_file──> Parquet
 //!                                        └─────parquet (arrays as they are, cast)──────┘
 //! ```
 //!
@@ -9,6 +9,7 @@
 //! and the limits of [`Limits`], not by the part.
 
 pub mod byte_source;
+pub mod charset;
 pub mod codec;
 pub mod convert;
 pub mod csv;

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Limits;
+use super::charset::CharsetReader;
 use super::codec::DecodedReader;
-use super::csv::{CsvOptions, CsvReader};
+use super::csv::dialect::{Charset, Dialect};
+use super::csv::{CsvLimits, CsvReader};
 use super::error::FormatError;
 use super::ndjson::{NdjsonOptions, NdjsonReader};
 use super::raw::RawBatch;
@@ -19,23 +21,31 @@ pub struct TextReader {
 }
 
 enum Format {
-    Csv(CsvReader<DecodedReader>),
+    Csv(CsvReader<CharsetReader<DecodedReader>>),
     Ndjson(NdjsonReader<DecodedReader>),
 }
 
 impl TextReader {
-    /// Starts reading a part of a text format.
-    pub fn open(kind: PartKind, read: DecodedReader, limits: &Limits) -> Result<Self, FormatError> {
+    /// Starts reading a part of a text format; of CSV in this dialect.
+    pub fn open(
+        kind: PartKind,
+        dialect: Option<&Dialect>,
+        read: DecodedReader,
+        limits: &Limits,
+    ) -> Result<Self, FormatError> {
         let decoded_bytes = read.decoded_bytes();
-        let csv = |delimiter| CsvOptions {
-            delimiter,
-            quote: b'"',
-            columns_max: limits.columns_max,
-            field_bytes_max: limits.field_bytes_max,
-        };
         let format = match kind {
-            PartKind::Csv => Format::Csv(CsvReader::new(read, csv(b','))?),
-            PartKind::Tsv => Format::Csv(CsvReader::new(read, csv(b'\t'))?),
+            PartKind::Csv | PartKind::Tsv => {
+                let limits = CsvLimits {
+                    columns_max: limits.columns_max,
+                    field_bytes_max: limits.field_bytes_max,
+                };
+                let dialect = dialect
+                    .cloned()
+                    .unwrap_or_else(|| Dialect::standard(usual_delimiter(kind)));
+                let read = CharsetReader::new(read, dialect.charset);
+                Format::Csv(CsvReader::new(read, dialect, limits)?)
+            }
             PartKind::Ndjson => {
                 let options = NdjsonOptions {
                     columns_max: limits.columns_max,
@@ -62,19 +72,37 @@ impl TextReader {
         }
     }
 
-    /// What the sender should know about the header.
-    pub fn issues(&self) -> Vec<PartIssue> {
+    /// The dialect of a CSV part, with what reading it has told.
+    pub fn dialect(&self) -> Option<Dialect> {
         match &self.format {
-            Format::Csv(reader) => reader
-                .header_issues()
-                .iter()
-                .map(|issue| PartIssue {
-                    issue: issue.issue.clone(),
-                    column: Some(issue.column.clone()),
-                })
-                .collect(),
-            Format::Ndjson(_) => Vec::new(),
+            Format::Csv(reader) => Some(Dialect {
+                charset: reader.get_ref().charset(),
+                ..reader.dialect().clone()
+            }),
+            Format::Ndjson(_) => None,
         }
+    }
+
+    /// What the sender should know of what was read so far.
+    pub fn issues(&self) -> Vec<PartIssue> {
+        let Format::Csv(reader) = &self.format else {
+            return Vec::new();
+        };
+        let was_guessed = reader.dialect().charset == Charset::Undecided;
+        let encoding = match reader.get_ref().charset() {
+            Charset::Known(encoding) if was_guessed && encoding != encoding_rs::UTF_8 => {
+                Some(PartIssue {
+                    issue: format!(
+                        "the text is not UTF-8 and was read as {}; if that is wrong, name its encoding in the parameter \
+                     `encoding`",
+                        encoding.name()
+                    ),
+                    column: None,
+                })
+            }
+            Charset::Known(_) | Charset::Undecided => None,
+        };
+        reader.issues().into_iter().chain(encoding).collect()
     }
 
     /// The next rows; `false` at the end.
@@ -88,5 +116,13 @@ impl TextReader {
     /// Bytes decoded so far.
     pub fn decoded_bytes(&self) -> u64 {
         self.decoded_bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// The delimiter that a format's name promises.
+pub const fn usual_delimiter(kind: PartKind) -> u8 {
+    match kind {
+        PartKind::Tsv => b'\t',
+        PartKind::Csv | PartKind::Ndjson | PartKind::Parquet => b',',
     }
 }

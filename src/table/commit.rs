@@ -311,6 +311,7 @@ async fn table_file(
         path: context.layout.part_file(session, record),
         kind: record.kind,
         coding: record.coding,
+        csv: record.csv.clone(),
         limits: context.limits,
     };
     let (path, location) = storage.new_data_file(&target, &name);

@@ -137,7 +137,7 @@ fn refusals_are_json_objects_and_validation_errors_carry_a_request_id_header() {
         api.get("/nowhere"),
         api.inspect("nobody"),
         api.send("PUT", &format!("/v1/upload/{session}"), AS_CSV, Some(b"")),
-        api.put_part(&session, 0, b"a,b\n1\n", AS_CSV),
+        api.put_part(&session, 0, b"a,b\n1,2,3\n", AS_CSV),
         api.delete_part(&session, 5),
         api.send(
             "POST",

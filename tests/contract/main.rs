@@ -19,6 +19,7 @@ mod support;
 
 mod codings;
 mod commits;
+mod dialects;
 mod errors;
 mod formats;
 mod limits;

@@ -216,9 +216,9 @@ impl Run<'_> {
 fn damaged(damage: Damage) -> &'static [u8] {
     match damage {
         Damage::ExtraField => b"id,whole\n1,2\n3,4,5\n",
-        Damage::MissingField => b"id,whole\n1,2\n3\n",
+        Damage::MissingField => b"id,whole,third\n1,2,3\n4\n",
         Damage::OpenQuote => b"id,whole\n1,2\n3,\"4\n",
-        Damage::NoUtf8 => b"id,word\n1,a\n2,\xff\n",
+        Damage::NoUtf8 => b"id,word\n1,\xc3\xa9\n2,\xff\n",
         Damage::WrongDigest => b"id,whole\n1,2\n",
     }
 }

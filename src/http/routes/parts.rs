@@ -18,6 +18,14 @@ use crate::upload::Upload;
         ("session_id" = String, Path, description = "The session"),
         ("part" = u16, Query, description = "The part's number", minimum = 0, maximum = 999),
         ("content_type" = Option<String>, Query, description = "The part's format, where headers do not say it"),
+        ("delimiter" = Option<String>, Query, description = "CSV: between two fields: one character, `tab`, or one character and a blank"),
+        ("quote" = Option<String>, Query, description = "CSV: around fields: one character, or `none`"),
+        ("escape" = Option<String>, Query, description = "CSV: a quote inside of quotes is `doubled` or has a `backslash` before it"),
+        ("header" = Option<String>, Query, description = "CSV: `true`, `false`, or the number of rows that name the columns"),
+        ("encoding" = Option<String>, Query, description = "CSV: the character encoding, like `utf-8` or `windows-1252`"),
+        ("null" = Option<Vec<String>>, Query, description = "CSV: a spelling of null, instead of the usual ones; may be repeated"),
+        ("skip" = Option<u32>, Query, description = "CSV: lines before the header"),
+        ("ragged" = Option<String>, Query, description = "CSV: rows with missing fields are an `error`, or are always filled up: `pad`"),
         ("authorization" = Option<String>, Header, description = "Bearer token"),
         ("x-file-name" = Option<String>, Header, description = "The source file's name; its extension says the format"),
         ("content-encoding" = Option<String>, Header, description = "gzip, deflate, br or zstd"),
@@ -42,8 +50,8 @@ pub async fn upload_part(
     api: web::Data<Api>,
 ) -> Result<HttpResponse> {
     let session = extract::session_id(&request)?;
-    let (part, content_type_parameter) =
-        extract::part_in_query(&request, api.config.parts.number_max)?;
+    let query = extract::part_query(&request, api.config.parts.number_max)?;
+    let part = query.part;
     let header = |name: &str| extract::header(&request, name);
     let upload = Upload {
         session,
@@ -53,8 +61,9 @@ pub async fn upload_part(
         hints: Hints {
             file_name: header("x-file-name").map(base_name),
             content_type: header("content-type").map(str::to_owned),
-            content_type_parameter,
+            content_type_parameter: query.content_type,
         },
+        csv: query.csv,
         digests: ExpectedDigests::from_headers(header)?,
     };
     let stored = api.uploads.store(upload, body).await?;

@@ -178,6 +178,7 @@ pub(super) fn discover(
                 name: column.name,
             })
             .collect(),
+        csv: None,
         issues: Vec::new(),
         data_file,
     })

@@ -21,7 +21,7 @@ use crate::schema::{Evidence, TextType, UnifiedColumn, UnifiedType, types};
 fn open_text(source: &Source) -> Result<TextReader> {
     let read = codec::open(&source.path, source.coding, source.limits.decoded_bytes_max)
         .map_err(|error| format_error(error.into()))?;
-    TextReader::open(source.kind, read, &source.limits).map_err(format_error)
+    TextReader::open(source.kind, source.csv.as_ref(), read, &source.limits).map_err(format_error)
 }
 
 /// What decides the fields of a data file, cheap to compare after every batch.
@@ -81,6 +81,7 @@ pub(super) fn discover(
                 content: ColumnType::Text(evidence),
             })
             .collect(),
+        csv: reader.dialect(),
         issues: reader.issues(),
         data_file: file_bytes.map(|file_bytes| DataFileRecord { file_bytes, fields }),
     })

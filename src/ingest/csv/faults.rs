@@ -2,7 +2,8 @@
 
 use std::io::Read;
 
-use super::{CsvReader, Field};
+use super::CsvReader;
+use super::field::Field;
 use crate::ingest::error::{FormatError, FormatErrorKind};
 
 impl<R: Read> CsvReader<R> {
@@ -26,12 +27,12 @@ impl<R: Read> CsvReader<R> {
         field_bytes: usize,
         field_index: usize,
     ) -> Result<(), FormatError> {
-        if field_bytes <= self.options.field_bytes_max {
+        if field_bytes <= self.limits.field_bytes_max {
             return Ok(());
         }
         let reason = format!(
             "the field is larger than the {} bytes that are allowed here; a quote that is never closed also looks like this",
-            self.options.field_bytes_max
+            self.limits.field_bytes_max
         );
         Err(self.placed(
             FormatError::new(FormatErrorKind::FieldTooLarge, reason),
@@ -39,7 +40,21 @@ impl<R: Read> CsvReader<R> {
         ))
     }
 
+    pub(super) fn too_many_columns(&self) -> FormatError {
+        let reason = format!(
+            "the header has more than the {} columns that are allowed here; check that the first line is the header and \
+             that the delimiter is right",
+            self.limits.columns_max
+        );
+        FormatError::new(FormatErrorKind::TooManyColumns, reason).at_line(self.line)
+    }
+
     pub(super) fn wrong_field_count(&self, found: usize) -> FormatError {
+        let rule = if found < self.columns.len() {
+            "; with the parameter `ragged=pad` the fields that are missing are null"
+        } else {
+            ""
+        };
         let fields = if found == 1 { "field" } else { "fields" };
         let columns = if self.columns.len() == 1 {
             "column"
@@ -48,7 +63,7 @@ impl<R: Read> CsvReader<R> {
         };
         FormatError::malformed(format!(
             "the row has {found} {fields}, but the header has {} {columns}; put fields that hold the delimiter or a \
-             newline in quotes, and write an empty field for a missing value",
+             newline in quotes, and write an empty field for a missing value{rule}",
             self.columns.len()
         ))
     }
@@ -68,17 +83,17 @@ impl<R: Read> CsvReader<R> {
     /// A byte that cannot be part of text; `at` is its index in the content of the field.
     pub(super) fn not_text(&self, field: &Field, at: usize, field_index: usize) -> FormatError {
         let bytes = self.field_bytes(field);
-        let quotes = if field.quoted {
-            memchr::memchr_iter(self.options.quote, &bytes[..at]).count()
-        } else {
-            0
+        let quotes = match self.dialect.quote {
+            Some(quote) if field.quoted => memchr::memchr_iter(quote, &bytes[..at]).count(),
+            _ => 0,
         };
         let offset = field.content_offset + (at + quotes) as u64;
         let byte = bytes.get(at).copied().unwrap_or_default();
         let reason = match byte {
             0 => "a NUL byte is not text; if the file is UTF-16, save it as UTF-8".to_owned(),
             _ => format!(
-                "{} is not valid UTF-8; save the file as UTF-8",
+                "{} is not valid UTF-8, and other characters before it are; save the file as UTF-8, or name its encoding in the \
+                 parameter `encoding`",
                 shown_byte(byte)
             ),
         };

@@ -7,16 +7,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::domain::part::PartIssue;
 use crate::ingest::raw::COLUMN_NAME_BYTES_MAX;
-
-/// A column whose name is not what the header says.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct HeaderIssue {
-    /// The name that the column got.
-    pub column: String,
-    /// What was wrong and what was done, one sentence.
-    pub issue: String,
-}
 
 /// The names of a header, from left to right, each already cut.
 #[derive(Default)]
@@ -31,10 +23,6 @@ struct CutName {
 }
 
 impl HeaderNames {
-    pub(super) fn len(&self) -> usize {
-        self.names.len()
-    }
-
     pub(super) fn push(&mut self, text: &str) {
         let name = cut_to(text, COLUMN_NAME_BYTES_MAX);
         let bytes_before_cut = (name.len() < text.len()).then_some(text.len());
@@ -45,7 +33,7 @@ impl HeaderNames {
     }
 
     /// The final names and what was changed.
-    pub(super) fn into_unique(self) -> (Vec<String>, Vec<HeaderIssue>) {
+    pub(super) fn into_unique(self) -> (Vec<String>, Vec<PartIssue>) {
         // Names of the header come first: a made name must avoid those that stand further right
         // too.
         let mut taken: HashSet<String> = self
@@ -97,8 +85,8 @@ impl HeaderNames {
             };
             if !notes.is_empty() {
                 taken.insert(unique.clone());
-                issues.push(HeaderIssue {
-                    column: unique.clone(),
+                issues.push(PartIssue {
+                    column: Some(unique.clone()),
                     issue: notes.join("; "),
                 });
             }
@@ -139,7 +127,10 @@ mod tests {
         let (columns, issues) = header.into_unique();
         (
             columns,
-            issues.into_iter().map(|issue| issue.column).collect(),
+            issues
+                .into_iter()
+                .filter_map(|issue| issue.column)
+                .collect(),
         )
     }
 

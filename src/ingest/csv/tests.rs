@@ -6,11 +6,11 @@ use std::io;
 use proptest::prelude::*;
 
 use super::*;
+use crate::ingest::FormatErrorKind;
 use crate::schema::evidence::CellKind::{Null, Plain, Quoted};
 
-const OPTIONS: CsvOptions = CsvOptions {
-    delimiter: b',',
-    quote: b'"',
+const COMMAS: Dialect = Dialect::standard(b',');
+const LIMITS: CsvLimits = CsvLimits {
     columns_max: 8,
     field_bytes_max: 1000,
 };
@@ -72,11 +72,12 @@ fn rows_of<R: Read>(mut reader: CsvReader<R>) -> Result<(Vec<String>, Cells), Fo
 
 /// Reads whole, and through every kind of boundary; all must agree.
 fn read(bytes: &[u8]) -> Result<(Vec<String>, Cells), FormatError> {
-    let whole = CsvReader::new(bytes, OPTIONS).and_then(rows_of);
-    for buffer_bytes in [3, 4, 5, 7, 64] {
+    let whole = CsvReader::new(bytes, COMMAS, LIMITS).and_then(rows_of);
+    for buffer_bytes in [10, 11, 13, 64] {
         let dripped = CsvReader::with_buffer_bytes(
             DripReader::new(bytes, buffer_bytes),
-            OPTIONS,
+            COMMAS,
+            LIMITS,
             buffer_bytes,
         )
         .and_then(rows_of);
@@ -141,7 +142,7 @@ fn records_and_fields() {
     check(
         "a,b\nx\"y\", \"z\"\n",
         &["a", "b"],
-        &[&[(Plain, "x\"y\""), (Plain, " \"z\"")]],
+        &[&[(Plain, "x\"y\""), (Quoted, "z")]],
     );
     check(
         "a\n1\n\n\r\n2\n",
@@ -173,23 +174,22 @@ fn records_and_fields() {
 
 #[test]
 fn changed_names_are_reported() {
-    let reader = CsvReader::new(&b"a,,a"[..], OPTIONS).unwrap();
+    let reader = CsvReader::new(&b"a,,a"[..], COMMAS, LIMITS).unwrap();
     let columns: Vec<_> = reader
-        .header_issues()
-        .iter()
-        .map(|issue| issue.column.as_str())
+        .issues()
+        .into_iter()
+        .filter_map(|issue| issue.column)
         .collect();
     assert_eq!(columns, ["column_2", "a_2"]);
 }
 
 #[test]
 fn other_delimiters() {
-    let options = CsvOptions {
-        delimiter: b'\t',
-        quote: b'\'',
-        ..OPTIONS
+    let dialect = Dialect {
+        quote: Some(b'\''),
+        ..Dialect::standard(b'\t')
     };
-    let (columns, rows) = CsvReader::new(&b"a\tb\n'1\t\"'\t2,3"[..], options)
+    let (columns, rows) = CsvReader::new(&b"a\tb\n'1\t\"'\t2,3"[..], dialect, LIMITS)
         .and_then(rows_of)
         .unwrap();
     assert_eq!(columns, ["a", "b"]);
@@ -203,16 +203,12 @@ fn other_delimiters() {
 fn errors_name_the_place() {
     let table: &[(&[u8], &str)] = &[
         (
-            b"a,b\n1,2\n3\n",
-            "row 2, line 3: the row has 1 field, but the header has 2 columns",
+            b"a,b,c\n1,2,3\n3\n",
+            "row 2, line 3: the row has 1 field, but the header has 3 columns",
         ),
         (
             b"a,b\n\n\"x\ny\",2\n1,2,3\n",
             "row 2, line 5: the row has 3 fields, but the header has 2 columns",
-        ),
-        (
-            b"a,b\n1,\"x\"y\n",
-            "row 1, line 2, column `b`, byte 9: the closing quote of a field is followed by `y`",
         ),
         (
             b"a,b\n1,\"x\r\ny",
@@ -231,10 +227,6 @@ fn errors_name_the_place() {
             "row 1, line 2, column `b`, byte 7, value `x\\0`: a NUL byte is not text",
         ),
         (b"\xFF\xFEa\0", "line 1, column `column 1`, byte 0"),
-        (
-            b"a\"b,\"c\"d\n",
-            "line 1, column `column 2`, byte 7: the closing quote",
-        ),
         (
             b"1,2,3,4,5,6,7,8,9\n",
             "line 1: the header has more than the 8 columns",
@@ -259,12 +251,12 @@ fn limits_hold_before_the_field_is_stored() {
         ("a\n\"", FormatErrorKind::FieldTooLarge),
     ] {
         let endless = Read::chain(head.as_bytes(), io::repeat(b'x'));
-        let mut reader = CsvReader::with_buffer_bytes(endless, OPTIONS, 64).unwrap();
+        let mut reader = CsvReader::with_buffer_bytes(endless, COMMAS, LIMITS, 64).unwrap();
         let error = reader.next_batch(&mut RawBatch::default()).unwrap_err();
         assert_eq!((error.kind, error.row), (kind, Some(1)));
         assert!(reader.scratch.capacity() <= 2048);
     }
-    let columns = CsvReader::with_buffer_bytes(io::repeat(b','), OPTIONS, 64)
+    let columns = CsvReader::with_buffer_bytes(io::repeat(b','), COMMAS, LIMITS, 64)
         .map(|_| ())
         .unwrap_err();
     assert_eq!(columns.kind, FormatErrorKind::TooManyColumns);
@@ -285,7 +277,7 @@ fn a_failing_read_is_passed_on() {
     }
     for head in ["a,b\n1,", "a,b\n1,\"x", "a,b\n", "a,\"b\""] {
         let mut batch = RawBatch::default();
-        let error = CsvReader::new(Read::chain(head.as_bytes(), Failing), OPTIONS)
+        let error = CsvReader::new(Read::chain(head.as_bytes(), Failing), COMMAS, LIMITS)
             .and_then(|mut reader| reader.next_batch(&mut batch))
             .unwrap_err();
         assert_eq!(
@@ -299,7 +291,7 @@ fn a_failing_read_is_passed_on() {
 #[test]
 fn batches_end_by_rows_and_by_bytes() {
     let many = format!("a\n{}", "1\n".repeat(20_000));
-    let mut reader = CsvReader::new(many.as_bytes(), OPTIONS).unwrap();
+    let mut reader = CsvReader::new(many.as_bytes(), COMMAS, LIMITS).unwrap();
     let mut batch = RawBatch::default();
     let mut sizes = Vec::new();
     while reader.next_batch(&mut batch).unwrap() {
@@ -307,7 +299,7 @@ fn batches_end_by_rows_and_by_bytes() {
     }
     assert_eq!(sizes, [(1, 8192), (8193, 8192), (16385, 3616)]);
     let long = format!("a\n{}", format!("{}\n", "x".repeat(1000)).repeat(4000));
-    let mut reader = CsvReader::new(long.as_bytes(), OPTIONS).unwrap();
+    let mut reader = CsvReader::new(long.as_bytes(), COMMAS, LIMITS).unwrap();
     reader.next_batch(&mut batch).unwrap();
     assert_eq!(batch.row_count, (2usize << 20).div_ceil(1000));
 }
@@ -355,11 +347,12 @@ proptest! {
             expected.push(cells);
         }
         let text = lines.join(newline) + if newline_at_end { newline } else { "" };
-        let reader = CsvReader::with_buffer_bytes(DripReader::new(text.as_bytes(), turn), OPTIONS, buffer_bytes);
+        let reader = CsvReader::with_buffer_bytes(DripReader::new(text.as_bytes(), turn), COMMAS,
+            LIMITS, buffer_bytes);
         let (columns, rows) = reader.and_then(rows_of).unwrap();
         prop_assert_eq!(&columns, &header);
         prop_assert_eq!(&rows, &expected);
-        let whole = CsvReader::new(text.as_bytes(), OPTIONS).and_then(rows_of).unwrap();
+        let whole = CsvReader::new(text.as_bytes(), COMMAS, LIMITS).and_then(rows_of).unwrap();
         prop_assert_eq!(whole, (columns, rows));
     }
 
