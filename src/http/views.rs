@@ -356,6 +356,7 @@ impl InspectResponse {
         let columns = match unify::unify(parts()) {
             Ok(columns) => columns
                 .iter()
+                .inspect(|column| issues.extend(json_text_issues(column, session, is_bound)))
                 .map(|column| inspected_column(column, session))
                 .collect(),
             Err(disagreements) => {
@@ -398,6 +399,26 @@ impl InspectResponse {
             commit,
         }
     }
+}
+
+/// The parts whose nested column becomes JSON text only because of what other parts hold.
+fn json_text_issues(column: &UnifiedColumn, session: &Session, is_bound: bool) -> Vec<Issue> {
+    if types::is_nested(column.own_type().as_ref()) {
+        return Vec::new();
+    }
+    let issue = |record: &PartRecord| {
+        let found = record.columns.iter().find(|one| one.name == column.name)?;
+        types::is_nested(part_type(&found.content).as_ref()).then(|| Issue {
+            issue: format!(
+                "column `{}` is {} here, and of another shape in other parts; it is kept as JSON text",
+                column.name,
+                describe_part(&found.content)
+            ),
+            part: record.part.0,
+            column: Some(column.name.clone()).filter(|_| is_bound),
+        })
+    };
+    session.records().filter_map(issue).collect()
 }
 
 fn inspected_column(column: &UnifiedColumn, session: &Session) -> InspectedColumn {

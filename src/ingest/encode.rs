@@ -7,6 +7,8 @@
 //!
 //! The first value that does not fit ends the column as a [`Misfit`]; nothing is changed silently.
 
+mod nested;
+
 use std::sync::Arc;
 
 use arrow_array::builder::{BooleanBuilder, PrimitiveBuilder, StringBuilder};
@@ -93,6 +95,8 @@ pub fn encode_column(column: &RawColumn, target: &DataType) -> Result<ArrayRef, 
                 .map(|array| Arc::new(array.with_timezone(zone.clone())) as ArrayRef)
         }
         DataType::Utf8 => Ok(encode_text(column)),
+        DataType::Struct(fields) => nested::encode_struct(column, fields),
+        DataType::List(element) => nested::encode_list(column, element),
         _ => encode_unsupported(column, target),
     }
 }

@@ -15,6 +15,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::nested::{Nested, Tally, TextCause};
 use super::text_value::{
     is_null_word, parse_boolean, parse_date, parse_float64, parse_int64, parse_json_float64,
     parse_timestamp, parse_timestamptz,
@@ -191,21 +192,92 @@ pub struct Evidence {
     pub null_count: u64,
     /// Cells with a spelled null word outside of quotes.
     pub null_word_count: u64,
+    /// What the JSON objects and arrays have in common. While it is a struct or a list, every value seen
+    /// is an object or an array.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    nested: Option<Box<Nested>>,
 }
 
 impl Evidence {
+    /// A column that was null in this many rows.
+    pub fn of_nulls(null_count: u64) -> Self {
+        Self {
+            null_count,
+            ..Self::default()
+        }
+    }
+
+    /// What the JSON objects and arrays have in common; nothing where there are none.
+    pub fn nested(&self) -> Option<&Nested> {
+        self.nested.as_deref()
+    }
+
+    /// Keeps objects and arrays as JSON text from now on.
+    pub fn keep_as_json_text(&mut self, cause: TextCause) {
+        self.nested = Some(Box::new(Nested::text(cause)));
+    }
+
     /// Takes one cell into account. The text of a null is not looked at.
     pub fn observe(&mut self, kind: CellKind, text: &str) {
+        if self.observe_scalar(kind, text)
+            && let Some(nested) = self.nested_for(kind, text)
+        {
+            nested.observe(text);
+        }
+    }
+
+    /// The same for a value inside of a nested one.
+    pub(super) fn observe_at(
+        &mut self,
+        kind: CellKind,
+        text: &str,
+        level: usize,
+        tally: &mut Tally,
+    ) {
+        if self.observe_scalar(kind, text)
+            && let Some(nested) = self.nested_for(kind, text)
+        {
+            nested.observe_at(text, level, tally);
+        }
+    }
+
+    /// Takes into account what a cell of any kind says; whether there is more to say about nested values.
+    fn observe_scalar(&mut self, kind: CellKind, text: &str) -> bool {
         if kind == CellKind::Null {
             self.null_count = self.null_count.saturating_add(1);
+            false
         } else if kind.is_null_word(text) {
             self.null_word_count = self.null_word_count.saturating_add(1);
+            false
         } else {
             self.value_count = self.value_count.saturating_add(1);
             if !self.candidates.is_empty() {
                 self.candidates =
                     classify(kind, text, self.candidates.intersection(kind.candidates()));
             }
+            kind == CellKind::JsonNested || self.nested.is_some()
+        }
+    }
+
+    /// Where to observe a value that is counted already; nothing, and the column text, if it has nothing in common with the
+    /// values before.
+    fn nested_for(&mut self, kind: CellKind, text: &str) -> Option<&mut Nested> {
+        let has_scalars = self.nested.is_none() && self.value_count > 1;
+        if kind != CellKind::JsonNested || has_scalars {
+            self.mix();
+            return None;
+        }
+        Some(
+            self.nested
+                .get_or_insert_with(|| Box::new(Nested::for_value(text))),
+        )
+    }
+
+    /// Scalars and nested values have met.
+    fn mix(&mut self) {
+        let is_text = self.nested().is_some_and(Nested::is_text);
+        if !is_text {
+            self.keep_as_json_text(TextCause::Mixed);
         }
     }
 
@@ -216,7 +288,17 @@ impl Evidence {
             value_count,
             null_count,
             null_word_count,
+            nested,
         } = other;
+        match (&mut self.nested, nested) {
+            (Some(left), Some(right)) => left.merge(right),
+            (None, Some(right)) if self.value_count == 0 => self.nested = Some(right.clone()),
+            (Some(_), None) if *value_count == 0 => {}
+            (None, None) => {}
+            (Some(left), None) if left.is_text() => {}
+            (None, Some(right)) if right.is_text() => self.nested = Some(right.clone()),
+            (Some(_), None) | (None, Some(_)) => self.mix(),
+        }
         self.candidates = self.candidates.intersection(*candidates);
         self.value_count = self.value_count.saturating_add(*value_count);
         self.null_count = self.null_count.saturating_add(*null_count);

@@ -10,7 +10,8 @@ use iceberg::spec::{
     ListType, MapType, NestedField, NestedFieldRef, PrimitiveType, StructType, Type,
 };
 
-use super::evidence::TextType;
+use super::evidence::{Evidence, TextType};
+use super::nested::{Nested, Shape};
 
 /// The Iceberg type that a text column's type is stored as.
 pub fn of_text(text_type: TextType) -> Type {
@@ -23,6 +24,35 @@ pub fn of_text(text_type: TextType) -> Type {
         TextType::TimestampTz => PrimitiveType::Timestamptz,
         TextType::Text => PrimitiveType::String,
     })
+}
+
+/// The type of a text column; nothing while only nulls are known. Ids inside are of no meaning.
+pub fn of_evidence(evidence: &Evidence) -> Option<Type> {
+    let text_type = evidence.text_type()?;
+    let nested = evidence.nested().and_then(of_nested);
+    Some(nested.unwrap_or_else(|| of_text(text_type)))
+}
+
+/// The struct or list that nested values have in common; nothing when they are text. A struct must have a field.
+fn of_nested(nested: &Nested) -> Option<Type> {
+    let inner = |evidence: &Evidence| of_evidence(evidence).unwrap_or_else(open);
+    match &nested.shape {
+        Shape::Object(fields) if !fields.is_empty() => {
+            let fields = fields
+                .iter()
+                .map(|field| NestedField::optional(0, &field.name, inner(&field.evidence)).into());
+            Some(Type::Struct(StructType::new(fields.collect())))
+        }
+        Shape::Array(element) => Some(Type::List(ListType {
+            element_field: NestedField::list_element(0, inner(element), false).into(),
+        })),
+        Shape::Object(_) | Shape::Text(_) => None,
+    }
+}
+
+/// Whether there is a type and it has others inside.
+pub fn is_nested(r#type: Option<&Type>) -> bool {
+    r#type.is_some_and(|known| !known.is_primitive())
 }
 
 /// The type of a column of which only nulls are known: it reads as text until it becomes something.

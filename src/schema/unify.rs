@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use iceberg::spec::{PrimitiveType, Type};
 
 use super::evidence::{Evidence, TextType};
+use super::nested::{Nested, Shape, TextCause};
 use super::types;
 use crate::domain::{ColumnType, PartNumber, PartRecord};
 
@@ -36,7 +37,7 @@ impl UnifiedType {
     /// The type that the column gets where nothing else decides; `None` while it is open.
     pub fn own_type(&self) -> Option<Type> {
         match self {
-            Self::Text(evidence) => evidence.text_type().map(types::of_text),
+            Self::Text(evidence) => types::of_evidence(evidence),
             Self::Typed(r#type) => Some(r#type.clone()),
             Self::Open => None,
         }
@@ -80,7 +81,9 @@ pub fn fit(evidence: &Evidence, r#type: &Type) -> Fit {
         return Fit::Yes;
     }
     let Type::Primitive(primitive) = r#type else {
-        return Fit::No;
+        return evidence
+            .nested()
+            .map_or(Fit::No, |nested| fit_nested(nested, r#type));
     };
     let allows = |text_type| {
         if evidence.allows(text_type) {
@@ -105,6 +108,62 @@ pub fn fit(evidence: &Evidence, r#type: &Type) -> Fit {
         | PrimitiveType::Uuid
         | PrimitiveType::Fixed(_)
         | PrimitiveType::Binary => Fit::No,
+    }
+}
+
+/// Whether nested values fit a type: it must have every field that they have, and may have more.
+fn fit_nested(nested: &Nested, r#type: &Type) -> Fit {
+    match (&nested.shape, r#type) {
+        (Shape::Object(fields), Type::Struct(target)) => {
+            let lacks = |name: &str| fields.iter().all(|field| field.name != name);
+            if target
+                .fields()
+                .iter()
+                .any(|field| field.required && lacks(&field.name))
+            {
+                return Fit::No;
+            }
+            let each = fields.iter().map(|field| {
+                let target = target.field_by_name(&field.name);
+                target.map_or(Fit::No, |target| fit(&field.evidence, &target.field_type))
+            });
+            each.fold(Fit::Yes, Fit::and)
+        }
+        (Shape::Array(element), Type::List(target)) => {
+            fit(element, &target.element_field.field_type)
+        }
+        (Shape::Object(_) | Shape::Array(_) | Shape::Text(_), _) => Fit::No,
+    }
+}
+
+impl Fit {
+    /// Of two that must both hold.
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::No, _) | (_, Self::No) => Self::No,
+            (Self::Untold, _) | (_, Self::Untold) => Self::Untold,
+            (Self::Yes, Self::Yes) => Self::Yes,
+        }
+    }
+}
+
+/// Keeps a nested column as JSON text where the path of a field in it would be another column's name, as with
+/// a field `b` of `a` beside a column `a.b`.
+pub fn keep_names_apart(columns: &mut [UnifiedColumn]) {
+    let dotted: Vec<String> = columns
+        .iter()
+        .map(|column| &column.name)
+        .filter(|name| name.contains('.'))
+        .cloned()
+        .collect();
+    for column in columns.iter_mut().filter(|_| !dotted.is_empty()) {
+        let prefix = format!("{}.", column.name);
+        if let UnifiedType::Text(evidence) = &mut column.content
+            && evidence.nested().is_some()
+            && dotted.iter().any(|name| name.starts_with(&prefix))
+        {
+            evidence.keep_as_json_text(TextCause::Beside);
+        }
     }
 }
 
@@ -146,6 +205,7 @@ pub fn unify<'a>(
             content: statements.meet(name, &mut disagreements),
         });
     }
+    keep_names_apart(&mut columns);
     if disagreements.is_empty() {
         Ok(columns)
     } else {
@@ -202,7 +262,7 @@ fn describe(content: &UnifiedType) -> String {
 /// A part's own type of a column; `None` when it has only nulls.
 pub fn part_type(content: &ColumnType) -> Option<Type> {
     match content {
-        ColumnType::Text(evidence) => evidence.text_type().map(types::of_text),
+        ColumnType::Text(evidence) => types::of_evidence(evidence),
         ColumnType::Typed { r#type, .. } => Some(r#type.clone()),
         ColumnType::Void => None,
     }

@@ -23,6 +23,7 @@ mod dialects;
 mod errors;
 mod formats;
 mod limits;
+mod nested;
 mod openapi;
 mod parts;
 mod requests;

@@ -242,13 +242,12 @@ fn ndjson_values_keep_their_kind() {
         ("digits", "string"),
         ("day", "date"),
         ("instant", "timestamptz"),
-        ("nested", "string"),
-        ("list", "string"),
+        ("nested", "struct<a: long, b: list<long>>"),
+        ("list", "list<string>"),
         ("word", "string"),
         ("late", "long"),
     ];
     let instant = "2024-01-31T10:20:30+00:00";
-    let nested = r#"{"a":1,"b":[1,2]}"#;
     let rows = json!([
         [
             1,
@@ -257,8 +256,8 @@ fn ndjson_values_keep_their_kind() {
             "123",
             "2024-01-31",
             instant,
-            nested,
-            r#"[1,"x"]"#,
+            {"a": 1, "b": [1, 2]},
+            ["1", "x"],
             "é\nA",
             null
         ],
@@ -269,8 +268,8 @@ fn ndjson_values_keep_their_kind() {
             "007",
             null,
             null,
-            "{}",
-            "[]",
+            {"a": null, "b": null},
+            [],
             "",
             null
         ],

@@ -39,11 +39,28 @@ PRIMITIVES = {
 
 
 def arrow_type(iceberg_type):
-    """The Arrow type of a primitive Iceberg type."""
+    """The Arrow type of an Iceberg type, spelled as Iceberg does but for ids: `struct<a: long, b: list<string>>`."""
+    if iceberg_type.startswith("list<"):
+        return pa.list_(pa.field("element", arrow_type(iceberg_type[len("list<") : -1])))
+    if iceberg_type.startswith("struct<"):
+        fields = [field.split(": ", 1) for field in split_fields(iceberg_type[len("struct<") : -1])]
+        return pa.struct([pa.field(name, arrow_type(kind)) for name, kind in fields])
     precision_and_scale = re.fullmatch(r"decimal\((\d+), ?(\d+)\)", iceberg_type)
     if precision_and_scale:
         return pa.decimal128(*map(int, precision_and_scale.groups()))
     return PRIMITIVES[iceberg_type]
+
+
+def split_fields(text):
+    """The text cut at its commas, but for those inside of angle brackets and parentheses."""
+    fields, depth = [""], 0
+    for character in text:
+        depth += (character in "<(") - (character in ">)")
+        if character == "," and depth == 0:
+            fields.append("")
+        else:
+            fields[-1] += character
+    return [field.strip() for field in fields]
 
 
 def load(path):
@@ -125,6 +142,10 @@ def value_of(value, wanted):
     """A JSON value as the Python value that Arrow takes for the wanted type."""
     if value is None:
         return None
+    if pa.types.is_list(wanted):
+        return [value_of(element, wanted.value_type) for element in value]
+    if pa.types.is_struct(wanted):
+        return {field.name: value_of(value[field.name], field.type) for field in wanted}
     if pa.types.is_decimal(wanted):
         return decimal.Decimal(value)
     if pa.types.is_floating(wanted):

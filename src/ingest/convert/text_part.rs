@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use arrow_array::ArrayRef;
-use iceberg::spec::NestedFieldRef;
+use iceberg::spec::{NestedFieldRef, Type};
 use serde_json::json;
 
 use super::{Discovered, Source, file_fields, format_error, not_castable};
+use crate::domain::part::PartIssue;
 use crate::domain::{ColumnRecord, ColumnType, DataFileRecord};
 use crate::error::Result;
 use crate::ingest::data_file::DataFileWriter;
@@ -15,8 +16,12 @@ use crate::ingest::error::FormatError;
 use crate::ingest::raw::RawBatch;
 use crate::ingest::text::TextReader;
 use crate::ingest::{codec, encode};
+use crate::schema::nested::{Nested, TextCause};
 use crate::schema::plan::TableColumns;
-use crate::schema::{Evidence, TextType, UnifiedColumn, UnifiedType, types};
+use crate::schema::{Evidence, TextType, UnifiedColumn, UnifiedType, types, unify};
+
+/// Places that fell back to JSON text which one part's issues list.
+const TEXT_ISSUES_MAX: usize = 20;
 
 fn open_text(source: &Source) -> Result<TextReader> {
     let read = codec::open(&source.path, source.coding, source.limits.decoded_bytes_max)
@@ -25,7 +30,7 @@ fn open_text(source: &Source) -> Result<TextReader> {
 }
 
 /// What decides the fields of a data file, cheap to compare after every batch.
-type TypeState = Vec<(Option<TextType>, bool)>;
+type TypeState = Vec<(Option<TextType>, bool, Option<Type>)>;
 
 /// Finds what a text part holds and writes its data file.
 pub(super) fn discover(
@@ -41,6 +46,7 @@ pub(super) fn discover(
     let mut rows = 0u64;
     while reader.next_batch(&mut batch).map_err(format_error)? {
         observe(&mut evidence, &batch, rows);
+        bound_fields(&mut evidence, source.limits.columns_max);
         if !is_given_up {
             let state = type_state(&evidence);
             let fields = (early.is_none() && rows == 0)
@@ -73,16 +79,19 @@ pub(super) fn discover(
     Ok(Discovered {
         rows,
         decoded_bytes: reader.decoded_bytes(),
+        issues: [reader.issues(), text_issues(&columns)].concat(),
         columns: columns
             .into_iter()
             .zip(evidence)
             .map(|(column, evidence)| ColumnRecord {
                 name: column.name,
-                content: ColumnType::Text(evidence),
+                content: ColumnType::Text(match column.content {
+                    UnifiedType::Text(settled) => settled,
+                    UnifiedType::Typed(_) | UnifiedType::Open => evidence,
+                }),
             })
             .collect(),
         csv: reader.dialect(),
-        issues: reader.issues(),
         data_file: file_bytes.map(|file_bytes| DataFileRecord { file_bytes, fields }),
     })
 }
@@ -90,10 +99,7 @@ pub(super) fn discover(
 /// Takes a batch into the evidence; a column that is new in it was null before.
 fn observe(evidence: &mut Vec<Evidence>, batch: &RawBatch, rows_before: u64) {
     while evidence.len() < batch.columns.len() {
-        evidence.push(Evidence {
-            null_count: rows_before,
-            ..Evidence::default()
-        });
+        evidence.push(Evidence::of_nulls(rows_before));
     }
     for (column, evidence) in batch.columns.iter().zip(evidence) {
         for (kind, text) in column.iter() {
@@ -105,12 +111,15 @@ fn observe(evidence: &mut Vec<Evidence>, batch: &RawBatch, rows_before: u64) {
 fn type_state(evidence: &[Evidence]) -> TypeState {
     evidence
         .iter()
-        .map(|evidence| (evidence.text_type(), evidence.fits_int32()))
+        .map(|evidence| {
+            let nested = evidence.nested().and_then(|_| types::of_evidence(evidence));
+            (evidence.text_type(), evidence.fits_int32(), nested)
+        })
         .collect()
 }
 
 fn unified(names: &[String], evidence: &[Evidence]) -> Vec<UnifiedColumn> {
-    names
+    let mut columns: Vec<UnifiedColumn> = names
         .iter()
         .zip(evidence)
         .map(|(name, evidence)| UnifiedColumn {
@@ -120,7 +129,45 @@ fn unified(names: &[String], evidence: &[Evidence]) -> Vec<UnifiedColumn> {
                 None => UnifiedType::Open,
             },
         })
-        .collect()
+        .collect();
+    unify::keep_names_apart(&mut columns);
+    columns
+}
+
+/// Takes nested columns of the part back to JSON text, the widest first, until all of them together have no more fields than a
+/// part may have columns.
+fn bound_fields(evidence: &mut [Evidence], columns_max: usize) {
+    let leaves_of = |one: &Evidence| one.nested().map_or(0, Nested::leaves);
+    let mut leaves: usize = evidence.iter().map(leaves_of).sum();
+    while leaves > 0 && evidence.len() + leaves > columns_max {
+        let Some(widest) = evidence.iter_mut().max_by_key(|one| leaves_of(one)) else {
+            return;
+        };
+        leaves -= leaves_of(widest);
+        widest.keep_as_json_text(TextCause::TooLarge);
+    }
+}
+
+/// One issue for each place whose nested values are kept as JSON text.
+fn text_issues(columns: &[UnifiedColumn]) -> Vec<PartIssue> {
+    let mut issues = Vec::new();
+    for column in columns {
+        let UnifiedType::Text(evidence) = &column.content else {
+            continue;
+        };
+        let Some(nested) = evidence.nested() else {
+            continue;
+        };
+        nested.for_each_text(&column.name, &mut |path, cause| {
+            if issues.len() < TEXT_ISSUES_MAX {
+                issues.push(PartIssue {
+                    issue: format!("`{path}` {}; it is kept as JSON text", cause.describe()),
+                    column: Some(column.name.clone()),
+                });
+            }
+        });
+    }
+    issues
 }
 
 /// Writes a text part's data file with these columns.
