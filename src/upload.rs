@@ -277,7 +277,7 @@ fn dialect(
     kind: PartKind,
     given: &Given,
     limits: &Limits,
-) -> Result<Dialect> {
+) -> Result<sniff::Found> {
     let unreadable = |error: std::io::Error| convert::format_error(error.into());
     let read = |reader: &mut dyn Read| {
         let mut bytes = Vec::new();
@@ -297,8 +297,9 @@ fn dialect(
         is_whole: bytes.len() < sniff::SAMPLE_BYTES,
         bytes: &bytes,
     };
-    let found = sniff::sniff(sample, text::usual_delimiter(kind), given);
-    Ok(Dialect { charset, ..found })
+    let mut found = sniff::sniff(sample, text::usual_delimiter(kind), given);
+    found.dialect.charset = charset;
+    Ok(found)
 }
 
 /// The coding that the file's name says, else its first bytes.

@@ -22,6 +22,7 @@ use iceberg::spec::{NestedField, NestedFieldRef, Type};
 
 use super::Limits;
 use super::csv::dialect::Dialect;
+use super::csv::sniff;
 use super::error::{FormatError, FormatErrorKind};
 use super::parquet::unreadable;
 use crate::domain::part::{Coding, PartIssue};
@@ -39,8 +40,8 @@ pub struct Source {
     pub kind: PartKind,
     /// Its coding.
     pub coding: Coding,
-    /// Its dialect, if it is CSV.
-    pub csv: Option<Dialect>,
+    /// How it is written, if it is CSV.
+    pub csv: Option<sniff::Found>,
     /// What it may be.
     pub limits: Limits,
 }

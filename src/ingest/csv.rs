@@ -8,7 +8,8 @@
 //! What people write and RFC 4180 does not allow is read where only one reading makes sense, and reported:
 //! * a quote inside of a quoted field that neither delimiter nor newline follows is a quote;
 //! * blanks between delimiter and opening quote, or closing quote and delimiter, are nothing;
-//! * a row whose last fields are missing has nulls there; fields beyond the header that are all empty are nothing.
+//! * a row whose last fields are missing has nulls there, if those that it has are like those of other rows; fields
+//!   beyond the header that are all empty are nothing.
 //!
 //! Everything else is an error that names row, line and column.
 //!
@@ -33,6 +34,7 @@ use super::error::FormatError;
 use super::raw::{CELL_BYTES_CEILING, RawBatch};
 use crate::domain::part::PartIssue;
 use crate::schema::evidence::CellKind;
+use crate::schema::text_value::is_null_word;
 
 use dialect::{Dialect, Ragged};
 use field::FieldEnd;
@@ -55,6 +57,8 @@ pub struct CsvReader<R> {
     columns: Vec<String>,
     header_issues: Vec<PartIssue>,
     oddities: Oddities,
+    /// What the fields of a short row are held against; empty for a part that was read before.
+    has_data_only: Vec<bool>,
     /// A field that does not lie in the buffer in one piece.
     scratch: Vec<u8>,
     /// Data rows read so far.
@@ -150,11 +154,17 @@ impl<R: Read> CsvReader<R> {
             columns: Vec::new(),
             header_issues: Vec::new(),
             oddities: Oddities::default(),
+            has_data_only: Vec::new(),
             scratch: Vec::new(),
             row: 0,
             line: 1,
             skip_line_feed: false,
         })
+    }
+
+    /// Has the fields of short rows held against what the columns have elsewhere.
+    pub fn hold_short_rows_against(&mut self, has_data_only: Vec<bool>) {
+        self.has_data_only = has_data_only;
     }
 
     /// The names of the columns, made unique.
@@ -294,6 +304,7 @@ impl<R: Read> CsvReader<R> {
         let mut cell_bytes = 0;
         let mut field_count = 0;
         let mut has_more_values = false;
+        let stray_quotes_before = self.oddities.stray_quotes.count;
         loop {
             let field = self.read_field(field_count)?;
             let text = self.field_text(&field, field_count)?;
@@ -311,7 +322,9 @@ impl<R: Read> CsvReader<R> {
             }
         }
         if field_count != self.columns.len() {
-            self.accept_length(field_count, has_more_values)
+            let is_clear = self.oddities.stray_quotes.count == stray_quotes_before
+                && self.is_like_other_rows(batch);
+            self.accept_length(field_count, has_more_values, is_clear)
                 .map_err(|error| error.at_row(self.row).at_line(first_line))?;
             for column in batch.columns.iter_mut().skip(field_count) {
                 column.push_null();
@@ -320,11 +333,21 @@ impl<R: Read> CsvReader<R> {
         Ok(cell_bytes)
     }
 
+    /// Whether the row that is being added has numbers and dates where other rows have nothing else.
+    fn is_like_other_rows(&self, batch: &RawBatch) -> bool {
+        let mut columns = batch.columns.iter().zip(&self.has_data_only);
+        columns.all(|(column, has_data_only)| {
+            let (_, text) = column.get(batch.row_count);
+            !has_data_only || text.is_empty() || is_null_word(text) || sniff::is_datum(text)
+        })
+    }
+
     /// Decides whether it is clear what a row of another length means.
     fn accept_length(
         &mut self,
         field_count: usize,
         has_more_values: bool,
+        is_clear: bool,
     ) -> Result<(), FormatError> {
         let columns = self.columns.len();
         let ends_with_delimiter = self.dialect.columns.is_some() && field_count == columns + 1;
@@ -333,7 +356,7 @@ impl<R: Read> CsvReader<R> {
             _ if ends_with_delimiter => Ok(()),
             Ragged::Error => Err(self.wrong_field_count(field_count)),
             // One field where there should be many: a title, a footer, or another delimiter.
-            Ragged::WhenClear if field_count == 1 && columns > 2 => {
+            Ragged::WhenClear if !is_clear || (field_count == 1 && columns > 2) => {
                 Err(self.wrong_field_count(field_count))
             }
             Ragged::WhenClear | Ragged::Pad => {

@@ -64,6 +64,13 @@ impl TextReader {
         })
     }
 
+    /// Has rows of a CSV part that are short held against what the columns have elsewhere.
+    pub fn hold_short_rows_against(&mut self, has_data_only: &[bool]) {
+        if let Format::Csv(reader) = &mut self.format {
+            reader.hold_short_rows_against(has_data_only.to_vec());
+        }
+    }
+
     /// Column names; NDJSON may add to them with every batch.
     pub fn columns(&self) -> &[String] {
         match &self.format {

@@ -40,6 +40,7 @@ use crate::domain::{
 use crate::error::{Error, ErrorCode, Result};
 use crate::ingest::Limits;
 use crate::ingest::convert::{self, Source};
+use crate::ingest::csv::sniff;
 use crate::schema::{SchemaPlan, TableColumns, UnifiedColumn, plan, unify};
 use crate::store::layout::{Layout, part_stem};
 
@@ -311,7 +312,7 @@ async fn table_file(
         path: context.layout.part_file(session, record),
         kind: record.kind,
         coding: record.coding,
-        csv: record.csv.clone(),
+        csv: record.csv.clone().map(sniff::Found::from),
         limits: context.limits,
     };
     let (path, location) = storage.new_data_file(&target, &name);

@@ -26,7 +26,8 @@ const TEXT_ISSUES_MAX: usize = 20;
 fn open_text(source: &Source) -> Result<TextReader> {
     let read = codec::open(&source.path, source.coding, source.limits.decoded_bytes_max)
         .map_err(|error| format_error(error.into()))?;
-    TextReader::open(source.kind, source.csv.as_ref(), read, &source.limits).map_err(format_error)
+    let dialect = source.csv.as_ref().map(|csv| &csv.dialect);
+    TextReader::open(source.kind, dialect, read, &source.limits).map_err(format_error)
 }
 
 /// What decides the fields of a data file, cheap to compare after every batch.
@@ -39,6 +40,9 @@ pub(super) fn discover(
     output: &Path,
 ) -> Result<Discovered> {
     let mut reader = open_text(source)?;
+    if let Some(csv) = &source.csv {
+        reader.hold_short_rows_against(&csv.has_data_only);
+    }
     let mut batch = RawBatch::default();
     let mut evidence: Vec<Evidence> = vec![Evidence::default(); reader.columns().len()];
     let mut early: Option<(TypeState, TextWriter)> = None;

@@ -39,8 +39,28 @@ pub struct Sample<'a> {
     pub is_whole: bool,
 }
 
+/// What the start of a part tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// How it is written.
+    pub dialect: Dialect,
+    /// For every column whether it has numbers, dates, times and truth values only: what rows of another length are
+    /// held against.
+    pub has_data_only: Vec<bool>,
+}
+
+impl From<Dialect> for Found {
+    /// For a part that was read before, so that nothing in it is unclear.
+    fn from(dialect: Dialect) -> Self {
+        Self {
+            dialect,
+            has_data_only: Vec::new(),
+        }
+    }
+}
+
 /// The dialect of a part that starts like this. `usual` is the delimiter that its format's name promises.
-pub fn sniff(sample: Sample<'_>, usual: u8, given: &Given) -> Dialect {
+pub fn sniff(sample: Sample<'_>, usual: u8, given: &Given) -> Found {
     let mut best: Option<(f64, Reading)> = None;
     for dialect in candidates(sample, usual, given) {
         let reading = Reading::new(sample, dialect);
@@ -53,7 +73,7 @@ pub fn sniff(sample: Sample<'_>, usual: u8, given: &Given) -> Dialect {
         }
     }
     let Some((_, reading)) = best else {
-        return Dialect::standard(usual);
+        return Dialect::standard(usual).into();
     };
     let mut dialect = reading.dialect.clone();
     dialect.newline = newline(sample.bytes);
@@ -69,7 +89,14 @@ pub fn sniff(sample: Sample<'_>, usual: u8, given: &Given) -> Dialect {
         0 => Some(reading.length).filter(|length| *length > 0),
         _ => table.ends_with_delimiter.then(|| reading.length - 1),
     };
-    dialect
+    let mut has_data_only = vec![false; reading.length];
+    for column in table.data_columns(dialect.header_rows as usize) {
+        has_data_only[column] = true;
+    }
+    Found {
+        dialect,
+        has_data_only,
+    }
 }
 
 /// The ways to read a part that its bytes allow, the likeliest first.
@@ -316,7 +343,7 @@ fn quality(cell: &Cell) -> f64 {
 }
 
 /// Whether a cell holds a number, date, time or truth value, in a wide sense: no word.
-fn is_datum(text: &str) -> bool {
+pub(super) fn is_datum(text: &str) -> bool {
     let text = text.trim();
     let has_digit = text.bytes().any(|byte| byte.is_ascii_digit());
     let has_letter = text.chars().any(char::is_alphabetic);
@@ -436,11 +463,12 @@ impl<'a> Table<'a> {
 
     /// The columns that have values, and nothing but numbers, dates, times and truth values, from that row on.
     fn data_columns(&self, first: usize) -> Vec<usize> {
-        let rows = &self.records[first..];
+        let rows = self.records.get(first..).unwrap_or_default();
         (0..self.length)
             .filter(|column| {
                 let mut cells = rows
                     .iter()
+                    .filter(|record| record.cells.len() >= self.length)
                     .filter_map(|record| record.cells.get(*column))
                     .filter(|cell| !cell.text.is_empty() && !is_null_word(&cell.text))
                     .peekable();
