@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::ids::PartNumber;
 use crate::ingest::csv::dialect::Dialect;
 use crate::schema::Evidence;
+use crate::schema::nested::Nested;
 
 /// The format of a part's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -112,6 +113,15 @@ pub struct PartIssue {
 }
 
 impl PartRecord {
+    /// Columns, the fields nested in them counted too.
+    pub fn column_count(&self) -> usize {
+        let nested = |column: &ColumnRecord| match &column.content {
+            ColumnType::Text(evidence) => evidence.nested().map_or(0, Nested::leaves),
+            ColumnType::Typed { .. } | ColumnType::Void => 0,
+        };
+        self.columns.iter().map(|column| 1 + nested(column)).sum()
+    }
+
     /// Bytes of the part's files in the staging folder.
     pub fn staged_bytes(&self) -> u64 {
         let data_file_bytes = self.data_file.as_ref().map_or(0, |file| file.file_bytes);

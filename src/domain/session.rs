@@ -254,8 +254,8 @@ impl Session {
     /// Refuses a part whose columns would be more than a session may have over all its parts.
     pub fn check_columns(&self, record: &PartRecord, columns_max: usize) -> Result<()> {
         let others = self.parts.values().filter(|one| one.part != record.part);
-        let columns: usize = others.map(|one| one.columns.len()).sum();
-        if columns + record.columns.len() > columns_max {
+        let columns: usize = others.map(|one| one.column_count()).sum();
+        if columns + record.column_count() > columns_max {
             return Err(Error::new(
                 ErrorCode::PartTooLarge,
                 format!(

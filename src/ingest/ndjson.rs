@@ -12,19 +12,21 @@
 //! * Memory is one buffer, one record of at most `line_bytes_max` and one batch. A batch ends early
 //!   rather than hold more than [`BATCH_CELLS_MAX`] cells: a record that would widen it too far
 //!   waits for the next batch.
-//! * A key that stands twice in one object is an error, because one of the values would be lost.
+//! * No value is lost: a key that stands again in one object makes a column of its own, `key_2`, and an empty
+//!   key is named `column_N`. Both are issues of the part.
 //!
 //! After an error a reader is of no further use and the batch is empty.
 
 mod row;
 mod scan;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
 
 use super::byte_source::{BUFFER_BYTES, ByteSource};
 use super::error::{FormatError, FormatErrorKind};
 use super::raw::{BATCH_CELLS_MAX, CELL_BYTES_CEILING, RawBatch};
+use crate::domain::part::PartIssue;
 use row::{RowOutcome, RowSink, read_row};
 use scan::ObjectScan;
 
@@ -62,7 +64,52 @@ pub struct NdjsonReader<R> {
 #[derive(Default)]
 struct ColumnIndex {
     names: Vec<String>,
-    by_name: HashMap<String, usize>,
+    by_key: HashMap<String, usize>,
+    /// The columns of the second and later times that a key stands in one object.
+    by_repeated_key: HashMap<(String, u32), usize>,
+    taken: HashSet<String>,
+    /// The columns whose names are not their keys.
+    renamed: Vec<(usize, PartIssue)>,
+}
+
+impl ColumnIndex {
+    /// Adds a column named after the key; the caller remembers what it is for.
+    fn add(&mut self, key: &str) {
+        let wanted = match key {
+            "" => format!("column_{}", self.names.len() + 1),
+            _ => key.to_owned(),
+        };
+        let mut name = wanted.clone();
+        let mut suffix = 2;
+        while self.taken.contains(&name) {
+            name = format!("{wanted}_{suffix}");
+            suffix += 1;
+        }
+        if name != key {
+            let issue = match key {
+                "" => format!("an empty key is named `{name}`"),
+                _ => format!(
+                    "the key `{key}` stands again in one object, or its name is taken; these values are in the column `{name}`"
+                ),
+            };
+            let column = Some(name.clone());
+            let issue = PartIssue { issue, column };
+            self.renamed.push((self.names.len(), issue));
+        }
+        self.taken.insert(name.clone());
+        self.names.push(name);
+    }
+
+    /// Keeps the first columns.
+    fn truncate(&mut self, column_count: usize) {
+        for name in self.names.drain(column_count..) {
+            self.taken.remove(&name);
+        }
+        self.by_key.retain(|_, index| *index < column_count);
+        self.by_repeated_key
+            .retain(|_, index| *index < column_count);
+        self.renamed.retain(|(index, _)| *index < column_count);
+    }
 }
 
 /// How records follow one another.
@@ -116,6 +163,12 @@ impl<R: Read> NdjsonReader<R> {
     /// The columns found so far; each batch may add some at the end.
     pub fn columns(&self) -> &[String] {
         &self.columns.names
+    }
+
+    /// What the sender should know about the names of the columns found so far.
+    pub fn issues(&self) -> Vec<PartIssue> {
+        let renamed = self.columns.renamed.iter();
+        renamed.map(|(_, issue)| issue.clone()).collect()
     }
 
     /// Fills the batch with the next rows; false, and an empty batch, when there are none.

@@ -7,6 +7,8 @@
 //! * Cell text is UTF-8: the readers validate, and the type of [`RawColumn::push`] says so.
 //! * After a reader has answered, every column of the batch has exactly `row_count` cells.
 
+use std::ops::Range;
+
 use crate::schema::evidence::CellKind;
 
 /// Rows of a batch.
@@ -98,6 +100,17 @@ impl RawColumn {
             start = end;
             (kind, text)
         })
+    }
+
+    /// A copy of the cells of these rows of the batch.
+    #[must_use]
+    pub fn copy_of(&self, rows: Range<usize>) -> Self {
+        let mut copy = Self::default();
+        for row in rows {
+            let (kind, text) = self.get(row);
+            copy.push(kind, text);
+        }
+        copy
     }
 
     /// Keeps the first `cell_count` cells.

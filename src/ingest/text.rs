@@ -92,8 +92,9 @@ impl TextReader {
 
     /// What the sender should know of what was read so far.
     pub fn issues(&self) -> Vec<PartIssue> {
-        let Format::Csv(reader) = &self.format else {
-            return Vec::new();
+        let reader = match &self.format {
+            Format::Csv(reader) => reader,
+            Format::Ndjson(reader) => return reader.issues(),
         };
         let was_guessed = reader.dialect().charset == Charset::Undecided;
         let encoding = match reader.get_ref().charset() {

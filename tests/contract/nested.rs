@@ -218,3 +218,98 @@ fn what_has_no_common_shape_stays_json_text_and_is_reported() {
     ]);
     assert_table_holds(&server, &target(), &Expectation::new(&columns).rows(&rows));
 }
+
+#[test]
+fn keys_of_any_kind_are_kept() {
+    let server = TestServer::start();
+    let api = server.api();
+    let session = api.open_session();
+    let ndjson = r#"{"":0,"a":"b","a":"c","min":[-1.0e+28],"max":[1.0e+28],"big":1E400}"#;
+    api.put_part(&session, 0, ndjson.as_bytes(), AS_NDJSON)
+        .expect(201);
+    let inspected = api.inspect(&session).expect_json(200);
+    assert_eq!(
+        inspected["issues"].as_array().map(Vec::len),
+        Some(2),
+        "{inspected}"
+    );
+    api.commit(&session, &target(), "fail").expect(200);
+    let columns = [
+        ("column_1", "long"),
+        ("a", "string"),
+        ("a_2", "string"),
+        ("min", "list<double>"),
+        ("max", "list<double>"),
+        ("big", "string"),
+    ];
+    let rows = json!([[0, "b", "c", [-1e28], [1e28], "1E400"]]);
+    assert_table_holds(&server, &target(), &Expectation::new(&columns).rows(&rows));
+}
+
+/// The kinds of text in the public JSONTestSuite that hold an object, by what RFC 8259 says of them.
+#[test]
+fn json_is_taken_as_the_standard_has_it() {
+    let server = TestServer::start();
+    let api = server.api();
+    let taken: &[&[u8]] = &[
+        b"{}",
+        b"[]",
+        b"",
+        b" \n\t",
+        b"\xEF\xBB\xBF{\"a\":1}",
+        b"[{\"a\":1}\n,\r\n{\"a\":2}\t]\n",
+        br#"{"a":"\u0000\u001f\ud834\udd1e\/\b\f\n\r\t\"\\"}"#,
+        br#"{"foo\u0000bar":42}"#,
+        br#"{"a":[1,null,null,2,[],{}]}"#,
+        br#"{"a":[-0,0e+1,0E1,20e1,123e65,-123,1E-2,0.5]}"#,
+        "{\"a\":\"\u{7f}\u{2028}\u{10ffff}\"}".as_bytes(),
+        br#"{"a":123123123123123123123123123123}"#,
+    ];
+    for text in taken {
+        let session = api.open_session();
+        let answer = api.put_part(&session, 0, text, AS_NDJSON);
+        let empty = String::from_utf8_lossy(text).trim() == "{}";
+        // Rows without a single column cannot be kept.
+        answer.expect(if empty { 422 } else { 201 });
+    }
+    let refused: &[&[u8]] = &[
+        br#"{"a":[1,]}"#,
+        br#"{"a":1,}"#,
+        br#"[{"a":1},]"#,
+        br#"[{"a":1}] {}"#,
+        br#"[{"a":1}"#,
+        br#"{"a":NaN}"#,
+        br#"{"a":[Infinity]}"#,
+        br#"{"a":[-]}"#,
+        br#"{"a":[01]}"#,
+        br#"{"a":[+1]}"#,
+        br#"{"a":[.5]}"#,
+        br#"{"a":[1.]}"#,
+        br#"{"a":[0x1]}"#,
+        br#"{"a":[1e]}"#,
+        br#"{'a':1}"#,
+        br#"{a:1}"#,
+        br#"{"a":["\x00"]}"#,
+        br#"{"a":["\u00A"]}"#,
+        br#"{"a":["\uD800"]}"#,
+        b"{\"a\":[\"x\ty\"]}",
+        b"{\"a\":[\"x\x1Fy\"]}",
+        b"{\"a\":[\"\xFF\"]}",
+        br#"{"a":1}/**/"#,
+        br#"{"a":/**/1}"#,
+        br#"{"a":1}#"#,
+        br#"{"a":[1}"#,
+        br#"{"a" "b"}"#,
+        br#"{"a":tru}"#,
+        br#"{"a":[True]}"#,
+        b"\xFF\xFE{\0\"\0",
+        b"{\"a\":1}\x0c",
+    ];
+    for text in refused {
+        let session = api.open_session();
+        let said = api
+            .put_part(&session, 0, text, AS_NDJSON)
+            .expect_refusal(422, "format_unreadable");
+        assert!(said["line"].is_u64(), "{said}");
+    }
+}

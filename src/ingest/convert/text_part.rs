@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use arrow_array::ArrayRef;
+use arrow_schema::{DataType, Field, FieldRef, Schema};
 use iceberg::spec::{NestedFieldRef, Type};
 use serde_json::json;
 
@@ -13,7 +14,7 @@ use crate::domain::{ColumnRecord, ColumnType, DataFileRecord};
 use crate::error::Result;
 use crate::ingest::data_file::DataFileWriter;
 use crate::ingest::error::FormatError;
-use crate::ingest::raw::RawBatch;
+use crate::ingest::raw::{BATCH_CELLS_MAX, RawBatch, RawColumn};
 use crate::ingest::text::TextReader;
 use crate::ingest::{codec, encode};
 use crate::schema::nested::{Nested, TextCause};
@@ -185,6 +186,31 @@ pub(super) fn convert(source: &Source, fields: &[NestedFieldRef], output: &Path)
     writer.finish()
 }
 
+/// How many rows to encode at once. A list of structs has every field for every element, and an element takes three
+/// bytes of text at least.
+fn rows_at_once(schema: &Schema, batch: &RawBatch) -> usize {
+    let is_list = |field: &&Field| matches!(field.data_type(), DataType::List(_));
+    let fields = |field: &FieldRef| Schema::new(vec![field.clone()]).flattened_fields().len();
+    let has_list = |field: &&FieldRef| {
+        field.data_type().is_nested()
+            && Schema::new(vec![(*field).clone()])
+                .flattened_fields()
+                .iter()
+                .any(is_list)
+    };
+    let list_fields: usize = schema.fields().iter().filter(has_list).map(fields).sum();
+    if list_fields == 0 {
+        return batch.row_count;
+    }
+    let text_bytes: usize = batch.columns.iter().map(RawColumn::text_bytes).sum();
+    let cells = (text_bytes / 3).saturating_mul(list_fields);
+    if cells <= BATCH_CELLS_MAX {
+        batch.row_count
+    } else {
+        (batch.row_count.saturating_mul(BATCH_CELLS_MAX) / cells).max(1)
+    }
+}
+
 /// Encodes raw cells into a data file, and collects the first misfit of every column.
 struct TextWriter {
     file: DataFileWriter,
@@ -204,7 +230,26 @@ impl TextWriter {
         })
     }
 
+    /// Adds the rows, a few at a time where the elements of their lists can make many cells.
     fn write(&mut self, names: &[String], batch: &RawBatch) -> Result<()> {
+        let rows_at_once = rows_at_once(self.file.schema(), batch);
+        if rows_at_once >= batch.row_count {
+            return self.write_rows(names, batch);
+        }
+        for start in (0..batch.row_count).step_by(rows_at_once) {
+            let end = batch.row_count.min(start + rows_at_once);
+            let columns = batch.columns.iter();
+            let rows = RawBatch {
+                columns: columns.map(|column| column.copy_of(start..end)).collect(),
+                row_count: end - start,
+                first_row: batch.first_row + start as u64,
+            };
+            self.write_rows(names, &rows)?;
+        }
+        Ok(())
+    }
+
+    fn write_rows(&mut self, names: &[String], batch: &RawBatch) -> Result<()> {
         let index_by_name: HashMap<&str, usize> = names
             .iter()
             .enumerate()
@@ -267,5 +312,61 @@ impl TextWriter {
             )
             .with("misfits", listed)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use arrow_array::cast::AsArray;
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+    use super::*;
+    use crate::domain::PartKind;
+    use crate::domain::part::Coding;
+    use crate::ingest::Limits;
+
+    #[test]
+    fn wide_lists_are_written_a_few_rows_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, output) = (folder.path().join("part"), folder.path().join("output"));
+        let members: Vec<String> = (0..50).map(|key| format!("\"k{key}\":1")).collect();
+        let mut text = format!("{{\"x\":[{{{}}}]}}\n", members.join(","));
+        for row in 1..400 {
+            let elements = "{},".repeat(row);
+            writeln!(text, "{{\"x\":[{elements}{{\"k7\":{row}}}]}}").unwrap();
+        }
+        std::fs::write(&path, text).unwrap();
+        let source = Source {
+            path,
+            kind: PartKind::Ndjson,
+            coding: Coding::Identity,
+            limits: Limits::from(&crate::config::PartsConfig::default()),
+        };
+        let found = discover(&source, None, &output).unwrap();
+        assert_eq!((found.rows, found.issues.len()), (400, 0));
+        let schema = crate::ingest::data_file::arrow_schema(&found.data_file.unwrap().fields);
+        let mut reader = open_text(&source).unwrap();
+        let mut batch = RawBatch::default();
+        assert!(reader.next_batch(&mut batch).unwrap());
+        let rows = rows_at_once(&schema.unwrap(), &batch);
+        assert!(rows < batch.row_count, "the batch is cut");
+
+        let file = std::fs::File::open(&output).unwrap();
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+        let mut row = 0;
+        for batch in reader.build().unwrap() {
+            for list in batch.unwrap().column(0).as_list::<i32>().iter() {
+                let list = list.unwrap();
+                let k7 = list.as_struct().column_by_name("k7").unwrap();
+                let k7 = k7.as_primitive::<arrow_array::types::Int64Type>();
+                assert_eq!(list.len(), row + 1);
+                assert_eq!(k7.value(row), i64::try_from(row.max(1)).unwrap());
+                assert_eq!(arrow_array::Array::null_count(k7), row);
+                row += 1;
+            }
+        }
+        assert_eq!(row, 400);
     }
 }

@@ -85,11 +85,44 @@ impl<'a> RowSink<'a> {
         }
     }
 
-    /// The column of a key, made if the key is new.
+    /// The column of a key, made if the key is new. A key that stands again in one object has a column of its own for each
+    /// time, so that no value is lost.
     fn column_of(&mut self, key: &str) -> Result<usize, Stop> {
-        if let Some(&index) = self.columns.by_name.get(key) {
+        let index = match self.columns.by_key.get(key) {
+            Some(&index) => index,
+            None => {
+                let index = self.new_column(key)?;
+                self.columns.by_key.insert(key.to_owned(), index);
+                index
+            }
+        };
+        if !self.is_filled(index) {
             return Ok(index);
         }
+        for time in 2.. {
+            let repeated = (key.to_owned(), time);
+            let index = match self.columns.by_repeated_key.get(&repeated) {
+                Some(&index) => index,
+                None => {
+                    let index = self.new_column(key)?;
+                    self.columns.by_repeated_key.insert(repeated, index);
+                    index
+                }
+            };
+            if !self.is_filled(index) {
+                return Ok(index);
+            }
+        }
+        Ok(index)
+    }
+
+    /// Whether the row at hand has a cell in the column.
+    fn is_filled(&self, index: usize) -> bool {
+        self.batch.columns[index].len() > self.batch.row_count
+    }
+
+    /// A column for the key, which may be named otherwise.
+    fn new_column(&mut self, key: &str) -> Result<usize, Stop> {
         let index = self.columns.names.len();
         if index >= self.options.columns_max {
             let reason = format!(
@@ -112,8 +145,7 @@ impl<'a> RowSink<'a> {
         if rows > 0 && (index + 1).saturating_mul(rows + 1) > BATCH_CELLS_MAX {
             return Err(Stop::BatchTooWide);
         }
-        self.columns.names.push(key.to_owned());
-        self.columns.by_name.insert(key.to_owned(), index);
+        self.columns.add(key);
         self.batch.columns.push(RawColumn::default());
         Ok(index)
     }
@@ -122,10 +154,6 @@ impl<'a> RowSink<'a> {
     fn push(&mut self, index: usize, json: &str) -> Result<(), Stop> {
         let name = &self.columns.names[index];
         let column = &mut self.batch.columns[index];
-        if column.len() > self.batch.row_count {
-            let reason = "the key stands twice in one object, so one of its values would be lost";
-            return Err(Stop::Fault(FormatError::malformed(reason).in_column(name)));
-        }
         column.fill_nulls(self.batch.row_count);
         let bytes_before = column.text_bytes();
         match json.as_bytes() {
@@ -175,9 +203,7 @@ impl<'a> RowSink<'a> {
 
     /// Removes what this row has added.
     fn take_back(&mut self) {
-        for name in self.columns.names.drain(self.columns_before..) {
-            self.columns.by_name.remove(&name);
-        }
+        self.columns.truncate(self.columns_before);
         self.batch.columns.truncate(self.columns_before);
         for column in &mut self.batch.columns {
             column.truncate(self.batch.row_count);

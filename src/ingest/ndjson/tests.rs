@@ -123,7 +123,6 @@ fn lines_and_arrays() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn errors_name_the_place() {
     let table: &[(&[u8], &str)] = &[
         (
@@ -141,10 +140,6 @@ fn errors_name_the_place() {
         (
             b"a,b\n1,2\n",
             "row 1, line 1, value `a,b`: expected a JSON object, found text that is not JSON",
-        ),
-        (
-            b"{\"a\":1}\n{\"a\":2,\"a\":3}",
-            "row 2, line 2, column `a`: the key stands twice",
         ),
         (b"{\"a\":1}\n{\"b\":tru}\n", "row 2, line 2, byte 16"),
         (
@@ -197,6 +192,57 @@ fn errors_name_the_place() {
             "{}: {sentence}",
             String::from_utf8_lossy(bytes)
         );
+    }
+}
+
+#[test]
+fn keys_that_are_no_names_lose_nothing() {
+    check(
+        "{\"a\":1}\n{\"a\":2,\"a\":3,\"a_2\":4,\"a\":5}\n{\"a_2\":6}",
+        &["a", "a_2", "a_2_2", "a_3"],
+        &[
+            &[(JsonNumber, "1"), (Null, ""), (Null, ""), (Null, "")],
+            &[
+                (JsonNumber, "2"),
+                (JsonNumber, "3"),
+                (JsonNumber, "4"),
+                (JsonNumber, "5"),
+            ],
+            &[(Null, ""), (Null, ""), (JsonNumber, "6"), (Null, "")],
+        ],
+    );
+    check(
+        "{\"\":1,\"column_1\":2,\"\":3}",
+        &["column_1", "column_1_2", "column_3"],
+        &[&[(JsonNumber, "1"), (JsonNumber, "2"), (JsonNumber, "3")]],
+    );
+    let mut reader = NdjsonReader::new(&b"{\"\":1,\"b\":2,\"b\":3}"[..], OPTIONS).unwrap();
+    assert!(reader.next_batch(&mut RawBatch::default()).unwrap());
+    let told: Vec<String> = reader
+        .issues()
+        .into_iter()
+        .filter_map(|issue| issue.column)
+        .collect();
+    assert_eq!(told, ["column_1", "b_2"]);
+}
+
+#[test]
+fn a_hundred_thousand_brackets_are_refused() {
+    for bracket in ["[", "{\"a\":"] {
+        let deep = bracket.repeat(100_000);
+        let wide = NdjsonOptions {
+            field_bytes_max: 1 << 20,
+            line_bytes_max: 1 << 20,
+            ..OPTIONS
+        };
+        for text in [
+            deep.clone(),
+            format!("{{\"a\":{deep}"),
+            format!("{{\"a\":{}1{}}}", "[".repeat(100_000), "]".repeat(100_000)),
+        ] {
+            let refused = NdjsonReader::new(text.as_bytes(), wide).and_then(rows_of);
+            assert_eq!(refused.unwrap_err().row, Some(1));
+        }
     }
 }
 
