@@ -57,6 +57,7 @@ fn part_record(folder: &Path) -> PartRecord {
         csv: found.csv,
         issues: found.issues,
         data_file: found.data_file,
+        parquet: None,
     }
 }
 

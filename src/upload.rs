@@ -141,6 +141,7 @@ impl Uploads {
             csv: read.found.csv,
             issues: read.found.issues,
             data_file: read.found.data_file,
+            parquet: read.found.parquet,
         };
         let files = self.seal(&upload.session, &record, &raw, &data).await?;
         self.sessions
@@ -220,7 +221,7 @@ impl Uploads {
     ) -> Result<StagedFiles> {
         let layout = &self.surroundings.layout;
         let [final_raw, final_data] = layout.part_files(session, record);
-        let has_data = record.data_file.is_some();
+        let has_data = record.data_file.is_some() && !record.is_own_data_file();
         let files = StagedFiles::guard(vec![final_raw.clone(), final_data.clone()]);
         let (raw, data): (PathBuf, PathBuf) = (raw.to_path_buf(), data.to_path_buf());
         let turn = turn(&self.syncs).await?;

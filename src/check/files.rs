@@ -101,9 +101,9 @@ fn push_found(path: &Path, files: &mut Vec<Found>) -> Result<(), String> {
     Ok(())
 }
 
-/// SHA-256 of a file in lower-case hex.
-pub(super) fn sha256(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
+/// SHA-256 of a file's first bytes in lower-case hex.
+pub(super) fn sha256(path: &Path, bytes: u64) -> io::Result<String> {
+    let mut file = File::open(path)?.take(bytes);
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 256 * 1024];
     loop {

@@ -37,10 +37,7 @@ fn due(context: &Context, session: &Session) -> Option<Finding> {
     let seconds = |time: chrono::DateTime<chrono::Utc>| {
         time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
     };
-    let bytes = session.records().map(|record| {
-        let data_bytes = record.data_file.as_ref().map_or(0, |file| file.file_bytes);
-        record.wire_bytes + data_bytes
-    });
+    let bytes = session.records().map(PartRecord::staged_bytes);
     match verdict(session, context.now, context.retention) {
         Verdict::Keep => None,
         Verdict::Expire => {
@@ -74,30 +71,32 @@ fn check_part(
             finding.path(context.relative(path))
         }));
     };
-    report(&raw, staged_fault(&raw, record));
-    looked.staged_bytes += record.wire_bytes;
-    if let Some(data_file) = &record.data_file {
+    let fault = staged_fault(&raw, record);
+    // What is wrong with a file that is both is said once.
+    let is_told = fault.is_some() && record.is_own_data_file();
+    report(&raw, fault);
+    looked.staged_bytes += record.staged_bytes();
+    if let Some(data_file) = record.data_file.as_ref().filter(|_| !is_told) {
         report(
             &data,
             early_fault(context, &data, data_file.file_bytes, record.rows),
         );
-        looked.staged_bytes += data_file.file_bytes;
     }
 }
 
 fn staged_fault(path: &Path, record: &PartRecord) -> Option<(Kind, String)> {
     match files::size(path) {
         Ok(None) => return Some((Kind::StagedFileMissing, "it is not there".to_owned())),
-        Ok(Some(bytes)) if bytes != record.wire_bytes => {
+        Ok(Some(bytes)) if bytes != record.file_bytes() => {
             let detail = format!(
                 "it has {bytes} bytes, acknowledged were {}",
-                record.wire_bytes
+                record.file_bytes()
             );
             return Some((Kind::StagedFileSize, detail));
         }
         Ok(Some(_)) | Err(_) => {}
     }
-    match files::sha256(path) {
+    match files::sha256(path, record.wire_bytes) {
         Ok(sha256) if sha256 == record.sha256 => None,
         Ok(sha256) => {
             let detail = format!(

@@ -94,13 +94,23 @@ pub struct ColumnRecord {
     pub content: ColumnType,
 }
 
-/// The Parquet file that was made from a part when it arrived.
+/// The Parquet file that was made from a part, or adopted, when it arrived.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DataFileRecord {
     /// Its size.
     pub file_bytes: u64,
-    /// The columns in it, with the field ids written into it. All-null columns are left out.
+    /// The columns in it, with the field ids written into it. Columns without a type are left out.
     pub fields: Vec<NestedFieldRef>,
+}
+
+/// What became of a Parquet part's pages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParquetRecord {
+    /// Whether they are the data file's as they are; else they were written anew.
+    pub adopted: bool,
+    /// Why they were written anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// Something about a part that its sender should know.
@@ -125,7 +135,29 @@ impl PartRecord {
     /// Bytes of the part's files in the staging folder.
     pub fn staged_bytes(&self) -> u64 {
         let data_file_bytes = self.data_file.as_ref().map_or(0, |file| file.file_bytes);
+        if self.is_own_data_file() {
+            return data_file_bytes;
+        }
         self.wire_bytes.saturating_add(data_file_bytes)
+    }
+
+    /// Whether the data file has the pages of the Parquet file that was sent: that file's bytes are its first
+    /// `decoded_bytes`, then comes a footer with field ids.
+    pub fn is_adopted(&self) -> bool {
+        self.data_file.is_some() && self.parquet.as_ref().is_some_and(|parquet| parquet.adopted)
+    }
+
+    /// Whether the part's own file is its data file, too: the bytes as sent are its first `wire_bytes`.
+    pub fn is_own_data_file(&self) -> bool {
+        self.is_adopted() && self.coding == Coding::Identity
+    }
+
+    /// Size of the file that holds the part's bytes.
+    pub fn file_bytes(&self) -> u64 {
+        match &self.data_file {
+            Some(data_file) if self.is_own_data_file() => data_file.file_bytes,
+            Some(_) | None => self.wire_bytes,
+        }
     }
 }
 
@@ -161,4 +193,8 @@ pub struct PartRecord {
     pub issues: Vec<PartIssue>,
     /// The data file made on arrival; none when there is no row or no typed column.
     pub data_file: Option<DataFileRecord>,
+    /// For Parquet parts with a data file: whether its pages are those that were sent. Parts of older
+    /// versions say nothing; theirs were written anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parquet: Option<ParquetRecord>,
 }

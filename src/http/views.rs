@@ -192,8 +192,31 @@ pub struct UploadPartResponse {
     pub csv: Option<CsvDialect>,
     /// Its columns.
     pub schema: PartSchema,
+    /// For Parquet: whether its pages are kept as they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parquet: Option<ParquetPages>,
     /// What the sender should know.
     pub issues: Vec<Issue>,
+}
+
+/// What becomes of a Parquet part's pages.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ParquetPages {
+    /// Whether they go into the table as they are; else they are written anew.
+    pub adopted: bool,
+    /// Why they are written anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "column `t`: INT64 in milliseconds is stored as TIMESTAMP[us]")]
+    pub reason: Option<String>,
+}
+
+impl ParquetPages {
+    fn of(record: &PartRecord) -> Option<Self> {
+        record.parquet.as_ref().map(|parquet| Self {
+            adopted: parquet.adopted,
+            reason: parquet.reason.clone(),
+        })
+    }
 }
 
 impl UploadPartResponse {
@@ -214,6 +237,7 @@ impl UploadPartResponse {
                     .map(|column| part_column(column, table))
                     .collect(),
             },
+            parquet: ParquetPages::of(record),
             issues: part_issues(record, is_bound).collect(),
         }
     }
@@ -302,6 +326,9 @@ pub struct InspectedPart {
     /// How it is written, if it is CSV.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub csv: Option<CsvDialect>,
+    /// For Parquet: whether its pages are kept as they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parquet: Option<ParquetPages>,
 }
 
 /// A column as a commit would write it now.
@@ -391,6 +418,7 @@ impl InspectResponse {
                     decoded_bytes: record.decoded_bytes,
                     file_name: record.file_name.clone(),
                     csv: record.csv.as_ref().map(CsvDialect::from),
+                    parquet: ParquetPages::of(record),
                 })
                 .collect(),
             issues,

@@ -1,6 +1,7 @@
 //! From a stored part to a data file.
 //!
-//! [`discover`] runs when a part arrives: it reads all of it, finds what its columns are, and writes the
+//! A Parquet part whose pages can be a table's is adopted: it is read, and gets a footer with field ids. Of all others
+//! [`discover`] makes a data file when they arrive: it reads all of a part, finds what its columns are, and writes the
 //! data file with the types as far as they are known after each batch. When a later row changes a type,
 //! the file is given up, the rest is only read, and the part is converted once more with the final types:
 //! two readings at most, whatever the data does.
@@ -11,6 +12,7 @@
 //! Columns without any value are left out of data files (a reader gives null for them), so that they
 //! never pin a type. A part whose columns are all empty keeps its row count through one such column.
 
+mod adopted_part;
 mod parquet_part;
 mod text_part;
 
@@ -25,7 +27,7 @@ use super::csv::dialect::Dialect;
 use super::csv::sniff;
 use super::error::{FormatError, FormatErrorKind};
 use super::parquet::unreadable;
-use crate::domain::part::{Coding, PartIssue};
+use crate::domain::part::{Coding, ParquetRecord, PartIssue};
 use crate::domain::{ColumnRecord, DataFileRecord, PartKind};
 use crate::error::{Error, ErrorCode, Result};
 use crate::schema::plan::{TableColumns, arrival};
@@ -61,6 +63,8 @@ pub struct Discovered {
     pub issues: Vec<PartIssue>,
     /// The data file, if there is a row.
     pub data_file: Option<DataFileRecord>,
+    /// For Parquet: whether the data file has the part's own pages.
+    pub parquet: Option<ParquetRecord>,
 }
 
 /// Reads a part and writes its data file to `output`, whose name is not yet synced. With a table, its
@@ -86,6 +90,17 @@ pub fn convert(source: &Source, fields: &[NestedFieldRef], output: &Path) -> Res
         }
         PartKind::Parquet => guarded(|| parquet_part::convert(source, fields, output)),
     }
+}
+
+/// Gives an adopted part's data file other field ids: copies its content, puts another footer after it. The new file's name
+/// is not yet synced. `None` when its pages cannot be those of these fields. Returns the size.
+pub fn adopt_again(
+    staged: &Path,
+    content_bytes: u64,
+    fields: &[NestedFieldRef],
+    output: &Path,
+) -> Result<Option<u64>> {
+    guarded(|| adopted_part::adopt_again(staged, content_bytes, fields, output))
 }
 
 /// Turns a panic of the Parquet reader on a hostile file into a refusal of that file.

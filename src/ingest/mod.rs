@@ -8,6 +8,7 @@
 //! Everything here blocks and runs on blocking threads. Memory is bounded by the batch, one row group
 //! and the limits of [`Limits`], not by the part.
 
+pub mod adoption;
 pub mod byte_source;
 pub mod charset;
 pub mod codec;
@@ -17,12 +18,15 @@ pub mod data_file;
 pub mod digest;
 pub mod encode;
 pub mod error;
+pub mod footer;
 pub mod format;
 pub mod ndjson;
 pub mod parquet;
 pub mod parquet_types;
 pub mod raw;
+pub mod statistics;
 pub mod text;
+pub mod thrift;
 
 pub use error::{FormatError, FormatErrorKind};
 

@@ -7,12 +7,14 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use iceberg::spec::Type;
 use parquet::arrow::arrow_reader::{
     ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
+use parquet::file::metadata::ParquetMetaData;
 
 use super::Limits;
 use super::error::{FormatError, FormatErrorKind};
@@ -37,6 +39,8 @@ pub struct ParquetColumn {
 pub struct ParquetFile {
     /// Its columns.
     pub columns: Vec<ParquetColumn>,
+    /// Its footer.
+    pub footer: Arc<ParquetMetaData>,
     reader: ParquetRecordBatchReader,
     content_bytes: u64,
     content_bytes_max: u64,
@@ -93,12 +97,14 @@ impl ParquetFile {
                 r#type,
             });
         }
+        let footer = builder.metadata().clone();
         let reader = builder
             .with_batch_size(BATCH_ROWS)
             .build()
             .map_err(|error| unreadable(&error.to_string()))?;
         Ok(Self {
             columns,
+            footer,
             reader,
             content_bytes: 0,
             content_bytes_max: limits.parquet_content_bytes_max,

@@ -4,7 +4,8 @@
 //! DATA/
 //!   calve.json                      which store this is (written after the journal exists, and when its format is raised)
 //!   journal/                        sled: sessions, parts, table pointers
-//!   staging/<session>/              one file per part as it was sent, one data file made from it
+//!   staging/<session>/              one file per part as it was sent, one data file made from it (an
+//!                                 adopted Parquet part is both: the bytes as sent, then a second footer)
 //!     00012-<generation>.csv.zst
 //!     00012-<generation>.data.parquet
 //!   control.sock                    while a server runs: lists its records for `calve check`
@@ -79,7 +80,7 @@ impl Layout {
         })
     }
 
-    /// Both files that a part may have: its bytes, and its data file.
+    /// Both files that a part may have: its bytes, and its data file; one file twice when it is both.
     pub fn part_files(&self, session: &SessionId, record: &PartRecord) -> [PathBuf; 2] {
         [
             self.part_file(session, record),
@@ -87,7 +88,7 @@ impl Layout {
         ]
     }
 
-    /// A part's bytes as they were sent.
+    /// A part's bytes as they were sent; an adopted one has a footer more after them.
     pub fn part_file(&self, session: &SessionId, record: &PartRecord) -> PathBuf {
         self.session_folder(session).join(format!(
             "{}.{}{}",
@@ -97,8 +98,11 @@ impl Layout {
         ))
     }
 
-    /// The data file made from a part on arrival.
+    /// The data file made from a part on arrival; the part's own file when that was adopted as it was sent.
     pub fn part_data_file(&self, session: &SessionId, record: &PartRecord) -> PathBuf {
+        if record.is_own_data_file() {
+            return self.part_file(session, record);
+        }
         self.session_folder(session)
             .join(format!("{}.data.parquet", part_stem(record)))
     }

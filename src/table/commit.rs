@@ -4,7 +4,8 @@
 //! 2. Plan the schema: pure, and the place of every refusal that the columns cause.
 //! 3. Record the intent: this attempt, at this table. Every file it makes carries the attempt's id in its name.
 //! 4. Make every part's data file one of the table's: the early file as it is where columns, types and
-//!    field ids are already final, else converted again from the part's bytes.
+//!    field ids are already final; a copy with another footer where only the ids differ and the part was adopted;
+//!    else converted again from the part's bytes.
 //! 5. Write manifests and manifest list.
 //! 6. Publish: metadata file, then one transaction that moves the pointer, commits the session and ends the intent.
 //!
@@ -308,6 +309,26 @@ async fn table_file(
         .await;
     }
     let fields = conversion_fields(record, schema);
+    let (path, location) = storage.new_data_file(&target, &name);
+    if record.is_adopted() {
+        let staged = context.layout.part_data_file(session, record);
+        let content_bytes = record.decoded_bytes;
+        let fields = early_fields(record, schema);
+        let (path, location) = (path.clone(), location.clone());
+        let adopted = blocking(move || {
+            let adopted = convert::adopt_again(&staged, content_bytes, &fields, &path)?;
+            Ok(adopted.map(|file_bytes| TableFile {
+                location,
+                path,
+                file_bytes,
+                rows,
+            }))
+        })
+        .await?;
+        if let Some(file) = adopted {
+            return Ok(file);
+        }
+    }
     let source = Source {
         path: context.layout.part_file(session, record),
         kind: record.kind,
@@ -315,7 +336,6 @@ async fn table_file(
         csv: record.csv.clone().map(sniff::Found::from),
         limits: context.limits,
     };
-    let (path, location) = storage.new_data_file(&target, &name);
     let turn = context
         .conversions
         .clone()
@@ -343,7 +363,16 @@ fn is_final(field: &NestedFieldRef, schema: &SchemaPlan) -> bool {
         .is_some_and(|last| last.id == field.id && last.field_type == field.field_type)
 }
 
-/// The table's fields that a part has values for; or, when it has none, one that keeps its row count.
+/// The table's fields of the columns of a part's early file, in the file's order.
+fn early_fields(record: &PartRecord, schema: &SchemaPlan) -> Vec<NestedFieldRef> {
+    let early = record.data_file.iter().flat_map(|file| &file.fields);
+    early
+        .filter_map(|field| schema.field(&field.name))
+        .cloned()
+        .collect()
+}
+
+/// The table's fields that a part has values for, in the table's order; or, when it has none, one that keeps its row count.
 fn conversion_fields(record: &PartRecord, schema: &SchemaPlan) -> Vec<NestedFieldRef> {
     let early: Vec<&str> = record
         .data_file

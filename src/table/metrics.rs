@@ -2,7 +2,8 @@
 //!
 //! Rules (Iceberg specification, "Manifests" and Appendix D): a bound is given only if every row group that
 //! has values has it; text and binary bounds are cut to `BOUND_LENGTH_MAX` (an upper bound is then raised);
-//! NaN is no bound; columns inside lists and maps have neither counts nor bounds, because a footer counts
+//! NaN is no bound; zero is one with its sign, because a footer may leave the sign out and Iceberg orders -0 before 0; bounds
+//! of bytes need a footer that says their order, because older writers took bytes for signed; columns inside lists and maps have neither counts nor bounds, because a footer counts
 //! their values and not the rows.
 
 use std::collections::HashMap;
@@ -14,6 +15,7 @@ use parquet::basic::Type as PhysicalType;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 
 use crate::error::{Error, Result};
+use crate::ingest::statistics::has_order;
 
 /// Characters (text) or bytes (binary) of a bound; what other writers use.
 const BOUND_LENGTH_MAX: usize = 16;
@@ -35,6 +37,7 @@ pub fn data_file(
             split_offsets.push(first.data_page_offset().min(dictionary));
         }
         for chunk in row_group.columns() {
+            let has_order = has_order(footer, chunk);
             let info = chunk.column_descr().self_type().get_basic_info();
             if !info.has_id() {
                 return Err(Error::internal(
@@ -50,7 +53,7 @@ pub fn data_file(
             columns
                 .entry(info.id())
                 .or_insert_with(|| ColumnMetrics::new(primitive.clone()))
-                .add(chunk);
+                .add(chunk, has_order);
         }
     }
     let mut builder = DataFileBuilder::default();
@@ -132,7 +135,7 @@ impl ColumnMetrics {
         }
     }
 
-    fn add(&mut self, chunk: &ColumnChunkMetaData) {
+    fn add(&mut self, chunk: &ColumnChunkMetaData, has_order: bool) {
         self.compressed_bytes += u64::try_from(chunk.compressed_size()).unwrap_or(0);
         if chunk.column_descr().max_rep_level() > 0 {
             (self.value_count, self.null_count) = (None, None);
@@ -151,7 +154,7 @@ impl ColumnMetrics {
         if nulls == Some(values) {
             return;
         }
-        let statistics = chunk.statistics();
+        let statistics = chunk.statistics().filter(|_| has_order);
         let physical = chunk.column_type();
         let bound = |bytes: Option<&[u8]>, is_upper| {
             bytes.and_then(|bytes| datum(bytes, physical, &self.primitive, is_upper))
@@ -179,11 +182,25 @@ fn datum(
         }
         PrimitiveType::String => cut_text(std::str::from_utf8(bytes).ok()?, is_upper)?.into_bytes(),
         PrimitiveType::Binary | PrimitiveType::Fixed(_) => cut_binary(bytes, is_upper)?,
+        PrimitiveType::Float | PrimitiveType::Double if is_zero(bytes) => {
+            let mut zero = vec![0; bytes.len()];
+            if let Some(last) = zero.last_mut().filter(|_| !is_upper) {
+                *last = 0x80;
+            }
+            zero
+        }
         _ => bytes.to_vec(),
     };
     Datum::try_from_bytes(&value, primitive.clone())
         .ok()
         .filter(|datum| !datum.is_nan())
+}
+
+/// Whether a little-endian number is zero, of either sign.
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes
+        .split_last()
+        .is_some_and(|(last, rest)| last & 0x7f == 0 && rest.iter().all(|byte| *byte == 0))
 }
 
 /// The first characters of a bound; an upper one that was cut is raised at its last character.
@@ -274,6 +291,17 @@ mod tests {
             negative.unwrap().to_bytes().unwrap().as_slice(),
             (-1234i16).to_be_bytes()
         );
+        let zero = |is_upper| {
+            let bound = datum(
+                &0f64.to_le_bytes(),
+                PhysicalType::DOUBLE,
+                &PrimitiveType::Double,
+                is_upper,
+            );
+            bound.unwrap().to_bytes().unwrap().to_vec()
+        };
+        assert_eq!(zero(false), (-0f64).to_le_bytes());
+        assert_eq!(zero(true), 0f64.to_le_bytes());
         assert_eq!(
             datum(
                 &f64::NAN.to_le_bytes(),

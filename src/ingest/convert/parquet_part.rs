@@ -1,23 +1,26 @@
-//! Parquet parts: every page decoded, every column cast exactly, written anew.
+//! Parquet parts: every page decoded; then adopted as they are, or every column cast exactly and written anew.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use arrow_array::RecordBatch;
 use iceberg::spec::NestedFieldRef;
 
-use super::{Discovered, Source, file_fields, format_error, not_castable};
-use crate::domain::part::Coding;
+use super::{Discovered, Source, adopted_part, file_fields, format_error, not_castable};
+use crate::domain::part::{Coding, ParquetRecord};
 use crate::domain::{ColumnRecord, ColumnType, DataFileRecord};
 use crate::error::{Error, ErrorCode, Result};
 use crate::ingest::codec;
 use crate::ingest::data_file::DataFileWriter;
 use crate::ingest::parquet::ParquetFile;
 use crate::ingest::parquet_types::{cast_exactly, display_value};
+use crate::ingest::statistics::StatisticsCheck;
 use crate::schema::plan::TableColumns;
 use crate::schema::{UnifiedColumn, UnifiedType, types};
 use crate::store::durable;
+use crate::store::fault::Artifact;
 
 /// One reading of a Parquet part; a compressed body is unpacked beside the output first.
 struct ParquetScan {
@@ -71,10 +74,7 @@ impl ParquetScan {
     fn write(&mut self, fields: Vec<NestedFieldRef>, output: &Path) -> Result<u64> {
         let mut writer = DataFileWriter::create(output, fields)?;
         while let Some(batch) = self.file.next_batch()? {
-            for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
-                let nulls = column.logical_null_count() as u64;
-                *self.null_counts.entry(field.name().clone()).or_default() += nulls;
-            }
+            self.count(&batch);
             let schema = writer.schema().clone();
             let arrays = schema
                 .fields()
@@ -102,6 +102,73 @@ impl ParquetScan {
             self.rows += batch.num_rows() as u64;
         }
         writer.finish()
+    }
+
+    fn count(&mut self, batch: &RecordBatch) {
+        for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+            let nulls = column.logical_null_count() as u64;
+            *self.null_counts.entry(field.name().clone()).or_default() += nulls;
+        }
+    }
+
+    /// Reads every row; gives a column whose statistics are wrong.
+    fn read_all(&mut self) -> Result<Option<String>> {
+        let mut check = StatisticsCheck::default();
+        while let Some(batch) = self.file.next_batch()? {
+            self.count(&batch);
+            self.rows += batch.num_rows() as u64;
+            check.add(&self.file.footer, &batch);
+        }
+        Ok(check.wrong_column().map(str::to_owned))
+    }
+
+    fn restart(&mut self, source: &Source) -> Result<()> {
+        let path = self.unpacked.as_ref().unwrap_or(&source.path);
+        self.file = ParquetFile::open(path, &source.limits)?;
+        self.rows = 0;
+        self.null_counts.clear();
+        Ok(())
+    }
+
+    /// Reads every row and makes the file a data file by a footer; or tells why it must be written anew.
+    fn adopt(
+        &mut self,
+        source: &Source,
+        fields: &[NestedFieldRef],
+        output: &Path,
+    ) -> Result<std::result::Result<u64, String>> {
+        let path = self.unpacked.as_ref().unwrap_or(&source.path);
+        let footer = adopted_part::new_footer(path, self.decoded_bytes, &self.file.footer, fields)?;
+        let metadata = match footer {
+            Ok(metadata) => metadata,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        if let Some(column) = self.read_all()? {
+            // Read once more from the start, by the caller.
+            self.restart(source)?;
+            return Ok(Err(format!("column `{column}`: its statistics are wrong")));
+        }
+        if self.rows == 0 {
+            return Ok(Ok(0));
+        }
+        match self.unpacked.take() {
+            // Synced with the part's own bytes, which it stays.
+            None => adopted_part::append(&source.path, self.decoded_bytes, &metadata).map(Ok),
+            Some(unpacked) => {
+                let written = durable::rename_file(Artifact::DataFile, &unpacked, output)
+                    .map_err(|error| Error::storage("adopting a part", &error))
+                    .and_then(|()| adopted_part::append(output, self.decoded_bytes, &metadata))
+                    .and_then(|file_bytes| {
+                        adopted_part::sync(output)?;
+                        Ok(file_bytes)
+                    });
+                if written.is_err() {
+                    durable::remove_quietly(&unpacked);
+                    durable::remove_quietly(output);
+                }
+                written.map(Ok)
+            }
+        }
     }
 }
 
@@ -149,19 +216,7 @@ pub(super) fn discover(
         .collect();
     let fields = file_fields(&columns, table);
     check_declared(&columns, &fields)?;
-    let file_bytes = if fields.is_empty() {
-        None
-    } else {
-        Some(scan.write(fields.clone(), output)?)
-    };
-    let data_file = match file_bytes {
-        Some(file_bytes) if scan.rows > 0 => Some(DataFileRecord { file_bytes, fields }),
-        Some(_) => {
-            durable::remove_quietly(output);
-            None
-        }
-        None => None,
-    };
+    let (data_file, parquet) = data_file(&mut scan, source, fields, output)?;
     Ok(Discovered {
         rows: scan.rows,
         decoded_bytes: scan.decoded_bytes,
@@ -181,7 +236,33 @@ pub(super) fn discover(
         csv: None,
         issues: Vec::new(),
         data_file,
+        parquet,
     })
+}
+
+/// Adopts the part or writes it anew; nothing when there is no row or no typed column.
+fn data_file(
+    scan: &mut ParquetScan,
+    source: &Source,
+    fields: Vec<NestedFieldRef>,
+    output: &Path,
+) -> Result<(Option<DataFileRecord>, Option<ParquetRecord>)> {
+    if fields.is_empty() {
+        return Ok((None, None));
+    }
+    let (file_bytes, reason) = match scan.adopt(source, &fields, output)? {
+        Ok(file_bytes) => (file_bytes, None),
+        Err(reason) => (scan.write(fields.clone(), output)?, Some(reason)),
+    };
+    if scan.rows == 0 {
+        durable::remove_quietly(output);
+        return Ok((None, None));
+    }
+    let parquet = ParquetRecord {
+        adopted: reason.is_none(),
+        reason,
+    };
+    Ok((Some(DataFileRecord { file_bytes, fields }), Some(parquet)))
 }
 
 /// Refuses columns whose type has no widening to the declared one.

@@ -98,6 +98,7 @@ pub(super) fn discover(
             .collect(),
         csv: reader.dialect(),
         data_file: file_bytes.map(|file_bytes| DataFileRecord { file_bytes, fields }),
+        parquet: None,
     })
 }
 
@@ -342,6 +343,7 @@ mod tests {
             path,
             kind: PartKind::Ndjson,
             coding: Coding::Identity,
+            csv: None,
             limits: Limits::from(&crate::config::PartsConfig::default()),
         };
         let found = discover(&source, None, &output).unwrap();

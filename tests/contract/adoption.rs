@@ -1,0 +1,120 @@
+//! Parquet parts whose pages go into the table as they were sent, and those that are written anew: both give every value.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::support::client::{AS_PARQUET, Target, session_id_of};
+use crate::support::data::Expectation;
+use crate::support::python::run_json;
+use crate::support::server::{TestServer, files_below};
+use crate::support::table::assert_table_holds;
+
+fn target() -> Target {
+    Target::new("acme.types.adopted")
+}
+
+fn make(server: &TestServer, name: &str, writer: &[&str]) -> PathBuf {
+    let path = server.scratch(name);
+    let mut arguments = vec![path.display().to_string()];
+    arguments.extend(writer.iter().map(|&one| one.to_owned()));
+    run_json("make_adoptable_parquet.py", &arguments);
+    path
+}
+
+fn read(path: &Path) -> Vec<u8> {
+    std::fs::read(path).expect("read the Parquet file")
+}
+
+/// How many of the table's data files begin with these bytes.
+fn files_with_pages_of(server: &TestServer, sent: &[u8]) -> usize {
+    let folder = server.table_dir(&target()).join("data");
+    files_below(&folder)
+        .iter()
+        .filter(|path| read(&folder.join(path)).starts_with(sent))
+        .count()
+}
+
+#[test]
+fn pages_are_kept_in_both_kinds_of_session_and_under_other_ids() {
+    let server = TestServer::start();
+    let api = server.api();
+    let snappy = make(&server, "snappy.parquet", &["snappy"]);
+    let zstd = make(&server, "zstd.parquet", &["zstd", "reversed"]);
+
+    let plain = make(&server, "plain.parquet", &["plain"]);
+
+    let session = api.open_session();
+    let answer = api
+        .put_part(&session, 0, &read(&snappy), AS_PARQUET)
+        .expect_json(201);
+    assert_eq!(answer["parquet"], json!({"adopted": true}), "{answer}");
+    let inspected = api.inspect(&session).expect_json(200);
+    assert_eq!(inspected["parts"][0]["parquet"], json!({"adopted": true}));
+    server.assert_sound();
+    api.commit(&session, &target(), "fail").expect(200);
+
+    // The columns stand in another order, so an unbound session gave them other ids.
+    let unbound = api.open_session();
+    let answer = api
+        .put_part(&unbound, 0, &read(&zstd), AS_PARQUET)
+        .expect_json(201);
+    assert_eq!(answer["parquet"], json!({"adopted": true}), "{answer}");
+    api.commit(&unbound, &target(), "append").expect(200);
+
+    // A bound session knows the ids; the body is compressed on the way.
+    let bound = session_id_of(&api.open_bound_session(&target()));
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(&read(&zstd)).expect("compress");
+    let body = encoder.finish().expect("compress");
+    let headers = [
+        ("x-file-name", "data.parquet"),
+        ("content-encoding", "gzip"),
+    ];
+    let answer = api.put_part(&bound, 7, &body, &headers).expect_json(201);
+    assert_eq!(answer["parquet"], json!({"adopted": true}), "{answer}");
+    server.assert_sound();
+    api.commit(&bound, &target(), "append").expect(200);
+
+    assert_eq!(files_with_pages_of(&server, &read(&snappy)), 1);
+    assert_eq!(files_with_pages_of(&server, &read(&zstd)), 2);
+    let expected = Expectation::like_parquet_file(&plain).parquet_file(&plain, 2);
+    assert_table_holds(&server, &target(), &expected);
+    server.assert_sound();
+}
+
+#[test]
+fn files_of_duckdb_are_kept() {
+    let server = TestServer::start();
+    let api = server.api();
+    let path = make(&server, "duckdb.parquet", &["duckdb"]);
+    let session = api.open_session();
+    let answer = api
+        .put_part(&session, 0, &read(&path), AS_PARQUET)
+        .expect_json(201);
+    assert_eq!(answer["parquet"], json!({"adopted": true}), "{answer}");
+    api.commit(&session, &target(), "fail").expect(200);
+    assert_eq!(files_with_pages_of(&server, &read(&path)), 1);
+    assert_table_holds(&server, &target(), &Expectation::like_parquet_file(&path));
+}
+
+#[test]
+fn what_readers_disagree_about_is_written_anew_and_said() {
+    let server = TestServer::start();
+    let api = server.api();
+    let odd = server.scratch("odd.parquet");
+    let plain = server.scratch("plain.parquet");
+    let paths = [&odd, &plain].map(|path| path.display().to_string());
+    run_json("make_odd_parquet.py", &paths);
+    let session = api.open_session();
+    let parquet: Value = api
+        .put_part(&session, 0, &read(&odd), AS_PARQUET)
+        .expect_json(201)["parquet"]
+        .clone();
+    assert_eq!(parquet["adopted"], json!(false));
+    assert_eq!(
+        parquet["reason"],
+        json!("a column holds only nulls and has no type")
+    );
+}
