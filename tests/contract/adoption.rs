@@ -118,3 +118,38 @@ fn what_readers_disagree_about_is_written_anew_and_said() {
         json!("a column holds only nulls and has no type")
     );
 }
+
+/// Every cut is refused; a changed byte is refused or taken for what it says; nothing else ends a request, and the server goes on.
+#[test]
+fn no_cut_and_no_changed_byte_is_more_than_a_refusal() {
+    let server = TestServer::start();
+    let api = server.api();
+    let path = make(&server, "small.parquet", &["tiny"]);
+    let sound = read(&path);
+    let session = api.open_session();
+    for length in 1..sound.len() {
+        api.put_part(&session, 0, &sound[..length], AS_PARQUET)
+            .expect_refusal(422, "format_unreadable");
+    }
+    let (mut taken, mut refused) = (0, 0);
+    for at in 0..sound.len() {
+        let mut changed = sound.clone();
+        changed[at] ^= 0x55;
+        let answer = api.put_part(&session, 0, &changed, AS_PARQUET);
+        match answer.status {
+            201 => taken += 1,
+            422 => refused += 1,
+            other => panic!("byte {at}: {other} {}", answer.text()),
+        }
+    }
+    println!("{taken} taken, {refused} refused");
+    // Much of a small file is statistics and names that may be anything.
+    assert!(refused > sound.len() / 4 && taken > 0);
+    let answer = api
+        .put_part(&session, 0, &sound, AS_PARQUET)
+        .expect_json(201);
+    assert_eq!(answer["parquet"], json!({"adopted": true}), "{answer}");
+    api.commit(&session, &target(), "fail").expect(200);
+    assert_table_holds(&server, &target(), &Expectation::like_parquet_file(&path));
+    server.assert_sound();
+}

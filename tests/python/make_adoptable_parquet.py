@@ -2,8 +2,8 @@
 
     make_adoptable_parquet.py OUT.parquet WRITER [reversed]
 
-WRITER is `snappy` or `zstd` (pyarrow; small types beside the plain ones, page index, checksums), `duckdb`, or
-`plain` (what a table should give).
+WRITER is `snappy` or `zstd` (pyarrow; small types beside the plain ones, page index, checksums), `duckdb`, `tiny`
+(two columns), or `plain` (what a table should give).
 """
 
 import json
@@ -31,12 +31,14 @@ def table(small, is_reversed):
 if __name__ == "__main__":
     path, writer = sys.argv[1:3]
     rows = table(set() if writer == "plain" else SMALL, "reversed" in sys.argv[3:])
+    if writer == "tiny":
+        rows = rows.select(["int32", "text"])
     if writer == "duckdb":
         # DuckDB writes zone-less times of day and unsigned types with annotations of its own.
         rows = rows.select([name for name in rows.column_names if name not in SMALL])
         duckdb.sql("SET TimeZone = 'UTC'")
         duckdb.sql(f"COPY (FROM rows) TO '{path}' (FORMAT parquet, ROW_GROUP_SIZE 2048)")
     else:
-        pyarrow.parquet.write_table(rows, path, compression="snappy" if writer == "plain" else writer, row_group_size=4, write_page_index=True,
+        pyarrow.parquet.write_table(rows, path, compression="snappy" if writer in {"plain", "tiny"} else writer, row_group_size=4, write_page_index=True,
                                     write_page_checksum=True, use_dictionary=writer == "snappy")
     json.dump({"rows": len(rows)}, sys.stdout)
