@@ -5,8 +5,8 @@ use uuid::Uuid;
 
 use crate::domain::part::Coding;
 use crate::domain::{
-    CommitReceipt, CommitRequest, ConflictResolution, PartKind, PartNumber, PartRecord, Session,
-    SessionId, Target,
+    CommitReceipt, CommitRequest, ConflictResolution, PartKind, PartNumber, PartRecord,
+    SchemaEvolution, Session, SessionId, Target,
 };
 use crate::schema::{CellKind, Evidence};
 
@@ -49,6 +49,7 @@ pub(crate) fn commit(dataset: &str, committed_at: DateTime<Utc>) -> (CommitReque
         target: table.clone(),
         snapshot_message: None,
         conflict_resolution: ConflictResolution::Append,
+        schema_evolution: SchemaEvolution::Strict,
     };
     let receipt = CommitReceipt {
         table,

@@ -16,7 +16,8 @@ use super::session::SessionActor;
 use super::session::messages::{BeginPart, Commit, DeletePart, FinishPart, Inspect};
 use super::{ANSWER_DEADLINE, ASK_ATTEMPTS, ArbiterPool, Surroundings, unreachable_actor};
 use crate::domain::{
-    CommitReceipt, ConflictResolution, PartNumber, PartRecord, Session, SessionId, Target,
+    CommitReceipt, ConflictResolution, PartNumber, PartRecord, SchemaEvolution, Session, SessionId,
+    Target,
 };
 use crate::error::{Error, ErrorCode, Result};
 use crate::store::records;
@@ -225,6 +226,7 @@ impl Sessions {
         target: Option<Target>,
         snapshot_message: Option<String>,
         conflict_resolution: ConflictResolution,
+        schema_evolution: SchemaEvolution,
     ) -> Result<CommitReceipt> {
         let span = tracing::Span::current();
         // No deadline: a commit takes what it takes, and the client may go and come back.
@@ -232,6 +234,7 @@ impl Sessions {
             target: target.clone(),
             snapshot_message: snapshot_message.clone(),
             conflict_resolution,
+            schema_evolution,
             span: span.clone(),
         })
         .await

@@ -56,6 +56,19 @@ impl ConflictResolution {
     }
 }
 
+/// What an append does with columns that the table does not have.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default, utoipa::ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum SchemaEvolution {
+    /// Refuses them.
+    #[default]
+    Strict,
+    /// Adds them to the table, behind its own; older rows have no value there.
+    AddColumns,
+}
+
 /// What a commit was asked to do, with the target resolved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommitRequest {
@@ -65,6 +78,9 @@ pub struct CommitRequest {
     pub snapshot_message: Option<String>,
     /// What to do when the table exists.
     pub conflict_resolution: ConflictResolution,
+    /// What to do with columns that the table does not have.
+    #[serde(default)]
+    pub schema_evolution: SchemaEvolution,
 }
 
 /// What a commit did.

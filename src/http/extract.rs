@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use actix_web::HttpRequest;
 use actix_web::web;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::domain::session::session_not_found;
-use crate::domain::{ConflictResolution, PartNumber, SessionId, Target};
+use crate::domain::{ConflictResolution, PartNumber, SchemaEvolution, SessionId, Target};
 use crate::error::{Error, ErrorCode, Result};
 use crate::ingest::csv::dialect::Given;
 use crate::store::staging;
@@ -242,16 +243,31 @@ pub fn snapshot_message(body: &Map<String, Value>) -> Result<Option<String>> {
 
 /// The `conflict_resolution` of a body; `fail` when it is absent.
 pub fn conflict_resolution(body: &Map<String, Value>) -> Result<ConflictResolution> {
-    match body.get("conflict_resolution") {
-        None => Ok(ConflictResolution::default()),
-        Some(value) => serde_json::from_value(value.clone()).map_err(|_| {
-            Error::validation(
-                json!(["body", "conflict_resolution"]),
-                "Input should be 'fail', 'overwrite' or 'append'",
-                "enum",
-                value.clone(),
-            )
-        }),
+    choice(
+        body,
+        "conflict_resolution",
+        "Input should be 'fail', 'overwrite' or 'append'",
+    )
+}
+
+/// The `schema_evolution` of a body; `strict` when it is absent.
+pub fn schema_evolution(body: &Map<String, Value>) -> Result<SchemaEvolution> {
+    choice(
+        body,
+        "schema_evolution",
+        "Input should be 'strict' or 'add_columns'",
+    )
+}
+
+fn choice<T: Default + DeserializeOwned>(
+    body: &Map<String, Value>,
+    key: &str,
+    choices: &str,
+) -> Result<T> {
+    match body.get(key) {
+        None => Ok(T::default()),
+        Some(value) => serde_json::from_value(value.clone())
+            .map_err(|_| Error::validation(json!(["body", key]), choices, "enum", value.clone())),
     }
 }
 

@@ -18,6 +18,7 @@ use serde::Serialize;
 
 use super::types::{self, FieldIds};
 use super::unify::{Fit, UnifiedColumn, UnifiedType, fit};
+use crate::domain::SchemaEvolution;
 
 /// Table property: JSON list of the field ids of open columns.
 pub const OPEN_COLUMNS_PROPERTY: &str = "calve.open-columns";
@@ -156,6 +157,7 @@ fn numbered(
 pub fn append(
     columns: &[UnifiedColumn],
     table: &TableColumns,
+    evolution: SchemaEvolution,
 ) -> Result<SchemaPlan, Vec<Difference>> {
     let incoming: HashMap<&str, &UnifiedColumn> = columns
         .iter()
@@ -186,14 +188,23 @@ pub fn append(
             Err(difference) => differences.push(*difference),
         }
     }
-    for column in columns {
-        if table.field(&column.name).is_none() {
+    let is_new = |column: &&UnifiedColumn| table.field(&column.name).is_none();
+    for column in columns.iter().filter(is_new) {
+        if evolution == SchemaEvolution::AddColumns {
+            let r#type = column.own_type().unwrap_or_else(types::open);
+            let added = vec![(column.name.clone(), r#type, None)];
+            let fields = types::number_fields(added, &mut ids);
+            if column.own_type().is_none() {
+                plan.open.extend(fields.iter().map(|field| field.id));
+            }
+            plan.fields.extend(fields);
+        } else {
             differences.push(Difference {
                 column: column.name.clone(),
                 problem: Problem::NewColumn,
                 table_type: None,
                 incoming_type: column.own_type().as_ref().map(types::logical_name),
-                help: "leave the column out of the file, or replace the table with conflict_resolution overwrite",
+                help: "leave the column out of the file, commit with schema_evolution add_columns, or replace the table with conflict_resolution overwrite",
             });
         }
     }

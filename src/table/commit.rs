@@ -36,7 +36,8 @@ use super::storage::TableStorage;
 use crate::blocking::blocking;
 use crate::clock::SharedClock;
 use crate::domain::{
-    CommitIntent, CommitReceipt, CommitRequest, ConflictResolution, PartRecord, Session,
+    CommitIntent, CommitReceipt, CommitRequest, ConflictResolution, PartRecord, SchemaEvolution,
+    Session,
 };
 use crate::error::{Error, ErrorCode, Result};
 use crate::ingest::Limits;
@@ -80,6 +81,7 @@ pub fn plan_commit<'a>(
     parts: impl Iterator<Item = &'a PartRecord> + Clone,
     table: Option<&TableColumns>,
     resolution: ConflictResolution,
+    evolution: SchemaEvolution,
 ) -> Result<CommitPlan> {
     if parts.clone().next().is_none() {
         return Err(Error::new(
@@ -114,7 +116,7 @@ pub fn plan_commit<'a>(
             replaces: false,
         }),
         (Some(table), ConflictResolution::Append) => {
-            let schema = plan::append(&columns, table).map_err(|differences| {
+            let schema = plan::append(&columns, table, evolution).map_err(|differences| {
                 let names: Vec<&str> = differences.iter().map(|one| one.column.as_str()).collect();
                 let listed = serde_json::to_value(&differences).unwrap_or_default();
                 Error::new(
@@ -184,6 +186,7 @@ pub async fn commit(
         session.records(),
         columns.as_ref(),
         request.conflict_resolution,
+        request.schema_evolution,
     )?;
     let intent = CommitIntent {
         attempt: context.clock.random_id(),

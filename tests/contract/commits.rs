@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::client::{AS_CSV, AS_PARQUET, Api, Target, commit_request, session_id_of};
+use crate::support::client::{
+    AS_CSV, AS_NDJSON, AS_PARQUET, Api, Target, commit_request, session_id_of,
+};
 use crate::support::data::Expectation;
 use crate::support::python::run_json;
 use crate::support::server::{TestServer, files_below};
@@ -376,4 +378,56 @@ fn bound_sessions_commit_to_their_target_only() {
         &target(),
         &Expectation::new(COLUMNS).rows(&json!([[1, "a"]])),
     );
+}
+
+#[test]
+fn an_append_adds_columns_when_asked() {
+    let server = TestServer::start();
+    let api = server.api();
+    let target = Target::new("acme.sales.growing");
+    let first = api.open_session();
+    api.put_csv(&first, 0, "id,word\n1,a\n");
+    api.commit(&first, &target, "append").expect(200);
+    let second = api.open_session();
+    api.put_csv(&second, 0, "price,id,note\n2.5,2,\n");
+    let ndjson = br#"{"id": 3, "word": "c", "tags": ["x", "y"]}"#;
+    api.put_part(&second, 1, ndjson, AS_NDJSON).expect(201);
+    let refusal = api
+        .commit(&second, &target, "append")
+        .expect_refusal(409, "schema_mismatch");
+    let names: Vec<&Value> = refusal["differences"]
+        .as_array()
+        .expect("all differences")
+        .iter()
+        .map(|one| &one["column"])
+        .collect();
+    assert_eq!(names, ["price", "note", "tags"]);
+    let mut body = commit_request(&target, "append");
+    body["schema_evolution"] = json!("yes");
+    api.commit_body(&second, &body)
+        .expect_validation_error(&[&["body", "schema_evolution"]]);
+    body["schema_evolution"] = json!("add_columns");
+    let answer = api.commit_body(&second, &body).expect_json(200);
+    let repeated = api.commit_body(&second, &body).expect_json(200);
+    assert_eq!(repeated["commit_id"], answer["commit_id"]);
+    api.commit(&second, &target, "append")
+        .expect_refusal(409, "already_committed");
+    // The column of which nothing was known becomes what comes.
+    let third = api.open_session();
+    api.put_csv(&third, 0, "id,note\n4,7\n");
+    api.commit(&third, &target, "append").expect(200);
+    let expectation = Expectation::new(&[
+        ("id", "long"),
+        ("word", "string"),
+        ("price", "double"),
+        ("note", "long"),
+        ("tags", "list<string>"),
+    ])
+    .rows(&json!([
+        [1, "a", null, null, null],
+        [2, null, 2.5, null, null],
+        [3, "c", null, null, ["x", "y"]],
+        [4, null, null, 7, null],
+    ]));
+    assert_table_holds(&server, &target, &expectation);
 }

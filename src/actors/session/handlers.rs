@@ -263,6 +263,7 @@ impl SessionActor {
             target: session.resolve_target(message.target)?,
             snapshot_message: message.snapshot_message,
             conflict_resolution: message.conflict_resolution,
+            schema_evolution: message.schema_evolution,
         };
         let start = session.begin_commit(&request, now)?;
         Ok((request, start))

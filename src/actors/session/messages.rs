@@ -4,7 +4,9 @@
 use actix::Message;
 use tracing::Span;
 
-use crate::domain::{CommitReceipt, ConflictResolution, PartNumber, PartRecord, Session, Target};
+use crate::domain::{
+    CommitReceipt, ConflictResolution, PartNumber, PartRecord, SchemaEvolution, Session, Target,
+};
 use crate::error::Result;
 use crate::store::staging::StagedFiles;
 
@@ -53,5 +55,6 @@ pub(crate) struct Commit {
     pub(crate) target: Option<Target>,
     pub(crate) snapshot_message: Option<String>,
     pub(crate) conflict_resolution: ConflictResolution,
+    pub(crate) schema_evolution: SchemaEvolution,
     pub(crate) span: Span,
 }

@@ -39,11 +39,14 @@ pub async fn commit_session(
     let target = extract::target(&body);
     let message = extract::snapshot_message(&body);
     let resolution = extract::conflict_resolution(&body);
-    let ((target, message), resolution) =
-        extract::both(extract::both(target, message), resolution)?;
+    let evolution = extract::schema_evolution(&body);
+    let ((target, message), (resolution, evolution)) = extract::both(
+        extract::both(target, message),
+        extract::both(resolution, evolution),
+    )?;
     let receipt = api
         .sessions
-        .commit(&id, target, message, resolution)
+        .commit(&id, target, message, resolution, evolution)
         .await?;
     Ok(HttpResponse::Ok().json(CommitResponse::from(&receipt)))
 }

@@ -68,11 +68,16 @@ fn a_new_table_takes_the_columns_and_keeps_empty_ones_open() {
 #[test]
 fn appending_matches_by_name_whatever_the_order() {
     let table = table(&[(1, "a", long()), (2, "b", types::open())], &[]);
-    let plan = append(&[text("b", &["x"]), text("a", &["1"])], &table).unwrap();
+    let plan = append(
+        &[text("b", &["x"]), text("a", &["1"])],
+        &table,
+        SchemaEvolution::Strict,
+    )
+    .unwrap();
     assert_eq!(plan.fields, table.fields);
-    let plan = append(&[text("b", &["x"])], &table).unwrap();
+    let plan = append(&[text("b", &["x"])], &table, SchemaEvolution::Strict).unwrap();
     assert_eq!(plan.fields, table.fields, "a missing column is null");
-    let plan = append(&[text("a", &["1", ""])], &table).unwrap();
+    let plan = append(&[text("a", &["1", ""])], &table, SchemaEvolution::Strict).unwrap();
     assert_eq!(plan.fields, table.fields);
 }
 
@@ -83,14 +88,19 @@ fn appending_widens_as_iceberg_allows() {
         primitive(PrimitiveType::Double),
     );
     let small = table(&[(1, "a", int()), (2, "b", float)], &[]);
-    let fits = append(&[text("a", &["7"])], &small).unwrap();
+    let fits = append(&[text("a", &["7"])], &small, SchemaEvolution::Strict).unwrap();
     assert_eq!(fits.fields, small.fields);
-    let widened = append(&[text("a", &["3000000000"]), text("b", &["0.1"])], &small).unwrap();
+    let widened = append(
+        &[text("a", &["3000000000"]), text("b", &["0.1"])],
+        &small,
+        SchemaEvolution::Strict,
+    )
+    .unwrap();
     assert_eq!(shape(&widened), [(1, "a", long()), (2, "b", double)]);
-    let from_file = append(&[typed("a", long())], &small).unwrap();
+    let from_file = append(&[typed("a", long())], &small, SchemaEvolution::Strict).unwrap();
     assert_eq!(shape(&from_file)[0], (1, "a", long()));
     let narrower = table(&[(1, "a", long())], &[]);
-    let kept = append(&[typed("a", int())], &narrower).unwrap();
+    let kept = append(&[typed("a", int())], &narrower, SchemaEvolution::Strict).unwrap();
     assert_eq!(kept.fields, narrower.fields);
 }
 
@@ -99,7 +109,7 @@ fn every_difference_is_reported_at_once() {
     let mut table = table(&[(1, "a", long()), (2, "b", long()), (3, "c", long())], &[]);
     table.fields[2] = NestedField::required(3, "c", long()).into();
     let incoming = [text("a", &["x"]), text("b", &["1"]), text("d", &["1"])];
-    let differences = append(&incoming, &table).unwrap_err();
+    let differences = append(&incoming, &table, SchemaEvolution::Strict).unwrap_err();
     let found: Vec<_> = differences
         .iter()
         .map(|one| (one.column.as_str(), one.problem))
@@ -119,12 +129,12 @@ fn every_difference_is_reported_at_once() {
 #[test]
 fn an_open_column_becomes_what_arrives() {
     let table = table(&[(1, "a", types::open()), (2, "b", long())], &[1]);
-    let still_open = append(&[text("a", &[""])], &table).unwrap();
+    let still_open = append(&[text("a", &[""])], &table, SchemaEvolution::Strict).unwrap();
     assert_eq!(still_open.open, table.open);
-    let as_text = append(&[text("a", &["x"])], &table).unwrap();
+    let as_text = append(&[text("a", &["x"])], &table, SchemaEvolution::Strict).unwrap();
     assert_eq!(as_text.fields, table.fields);
     assert!(as_text.open.is_empty());
-    let as_number = append(&[text("a", &["1"])], &table).unwrap();
+    let as_number = append(&[text("a", &["1"])], &table, SchemaEvolution::Strict).unwrap();
     assert_eq!(shape(&as_number), [(3, "a", long()), (2, "b", long())]);
     assert!(as_number.open.is_empty());
 }
@@ -179,4 +189,23 @@ fn a_part_of_a_bound_session_takes_the_tables_fields() {
             (4, "a", long())
         ]
     );
+}
+
+#[test]
+fn new_columns_are_added_behind_the_others_when_asked() {
+    let table = table(&[(1, "a", long())], &[]);
+    let incoming = [text("n", &[""]), text("b", &["x"]), text("a", &["2"])];
+    let plan = append(&incoming, &table, SchemaEvolution::AddColumns).unwrap();
+    let found: Vec<(&str, i32)> = plan
+        .fields
+        .iter()
+        .map(|field| (field.name.as_str(), field.id))
+        .collect();
+    assert_eq!(found, [("a", 1), ("n", 2), ("b", 3)]);
+    assert_eq!(plan.open, BTreeSet::from([2]));
+    assert!(plan.fields.iter().skip(1).all(|field| !field.required));
+    let incompatible = [text("a", &["x"]), text("b", &["x"])];
+    let differences = append(&incompatible, &table, SchemaEvolution::AddColumns).unwrap_err();
+    let columns: Vec<&str> = differences.iter().map(|one| one.column.as_str()).collect();
+    assert_eq!(columns, ["a"]);
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::ingest::data_file::{DataFileWriter, arrow_schema};
 use crate::schema::evidence::Evidence;
-use crate::schema::nested::tests::any_value;
+use crate::schema::nested::tests::any_column;
 use crate::schema::types::{self, FieldIds};
 
 fn column_of(values: &[Value]) -> (RawColumn, Evidence) {
@@ -106,7 +106,7 @@ fn written_and_read(fields: &[NestedFieldRef], array: ArrayRef) -> RecordBatch {
 
 proptest! {
     #[test]
-    fn every_value_comes_back(values in proptest::collection::vec(any_value(), 1..6)) {
+    fn every_value_comes_back(values in any_column()) {
         let (column, evidence) = column_of(&values);
         let r#type = types::of_evidence(&evidence).unwrap_or_else(types::open);
         let fields = fields_of(r#type.clone());
