@@ -16,12 +16,12 @@ use super::session::SessionActor;
 use super::session::messages::{BeginPart, Commit, DeletePart, FinishPart, Inspect};
 use super::{ANSWER_DEADLINE, ASK_ATTEMPTS, ArbiterPool, Surroundings, unreachable_actor};
 use crate::domain::{
-    CommitReceipt, ConflictResolution, PartNumber, PartRecord, SchemaEvolution, Session, SessionId,
-    Target,
+    AskedCommit, CommitReceipt, PartNumber, PartRecord, Session, SessionId, Target,
 };
 use crate::error::{Error, ErrorCode, Result};
 use crate::store::records;
 use crate::store::staging::StagedFiles;
+use crate::table::dry_run::{DryRun, dry_run};
 
 pub use super::session::messages::PartLease;
 
@@ -146,6 +146,7 @@ impl Handler<Open> for Supervisor {
 pub struct Sessions {
     supervisor: Addr<Supervisor>,
     live: LiveSessions,
+    surroundings: Arc<Surroundings>,
 }
 
 impl Sessions {
@@ -157,7 +158,7 @@ impl Sessions {
     ) -> Self {
         let live = LiveSessions::default();
         let supervisor = Supervisor {
-            surroundings,
+            surroundings: surroundings.clone(),
             committers,
             arbiters: arbiters.clone(),
             live: live.clone(),
@@ -165,6 +166,7 @@ impl Sessions {
         Self {
             supervisor: Supervisor::start_in_arbiter(&arbiters.pick(), |_| supervisor),
             live,
+            surroundings,
         }
     }
 
@@ -220,24 +222,22 @@ impl Sessions {
     }
 
     /// Commits the session, joins its running commit, or returns the stored answer.
-    pub async fn commit(
-        &self,
-        id: &SessionId,
-        target: Option<Target>,
-        snapshot_message: Option<String>,
-        conflict_resolution: ConflictResolution,
-        schema_evolution: SchemaEvolution,
-    ) -> Result<CommitReceipt> {
+    pub async fn commit(&self, id: &SessionId, asked: AskedCommit) -> Result<CommitReceipt> {
         let span = tracing::Span::current();
         // No deadline: a commit takes what it takes, and the client may go and come back.
         self.send(id, || Commit {
-            target: target.clone(),
-            snapshot_message: snapshot_message.clone(),
-            conflict_resolution,
-            schema_evolution,
+            asked: asked.clone(),
             span: span.clone(),
         })
         .await
+    }
+
+    /// What that commit would do now; the session and the table stay as they are.
+    pub async fn dry_run(&self, id: &SessionId, asked: AskedCommit) -> Result<DryRun> {
+        let session = self.inspect(id).await?;
+        session.check_open(self.surroundings.clock.now())?;
+        let request = session.resolve_commit(asked)?;
+        dry_run(&self.surroundings.commits, &session, &request).await
     }
 
     async fn ask<M, T>(&self, id: &SessionId, message: impl Fn() -> M) -> Result<T>

@@ -10,6 +10,6 @@ pub mod session;
 pub use ids::{PartNumber, SessionId, Target};
 pub use part::{ColumnRecord, ColumnType, DataFileRecord, PartKind, PartRecord};
 pub use session::{
-    CommitIntent, CommitReceipt, CommitRequest, ConflictResolution, SchemaEvolution, Session,
-    SessionState,
+    AskedCommit, CommitIntent, CommitReceipt, CommitRequest, ConflictResolution, SchemaEvolution,
+    Session, SessionState,
 };

@@ -69,6 +69,19 @@ pub enum SchemaEvolution {
     AddColumns,
 }
 
+/// What the body of a commit asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AskedCommit {
+    /// The table; may be left out when the session is bound.
+    pub target: Option<Target>,
+    /// What the snapshot's summary will say.
+    pub snapshot_message: Option<String>,
+    /// What to do when the table exists.
+    pub conflict_resolution: ConflictResolution,
+    /// What to do with columns that the table does not have.
+    pub schema_evolution: SchemaEvolution,
+}
+
 /// What a commit was asked to do, with the target resolved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommitRequest {
@@ -306,6 +319,27 @@ impl Session {
         }
     }
 
+    /// The commit that is asked for, of this session.
+    pub fn resolve_commit(&self, asked: AskedCommit) -> Result<CommitRequest> {
+        Ok(CommitRequest {
+            target: self.resolve_target(asked.target)?,
+            snapshot_message: asked.snapshot_message,
+            conflict_resolution: asked.conflict_resolution,
+            schema_evolution: asked.schema_evolution,
+        })
+    }
+
+    /// Refuses what only an open session allows.
+    pub fn check_open(&self, now: DateTime<Utc>) -> Result<()> {
+        self.check_not_expired(now)?;
+        match &self.state {
+            SessionState::Open => Ok(()),
+            SessionState::Expired => Err(self.expired()),
+            SessionState::Committing { request } => Err(commit_in_progress(request)),
+            SessionState::Committed { receipt, .. } => Err(already_committed(receipt)),
+        }
+    }
+
     /// Starts, joins or answers a commit.
     pub fn begin_commit(
         &mut self,
@@ -324,14 +358,7 @@ impl Session {
             SessionState::Committing { request: running } if running == request => {
                 Ok(CommitStart::Join)
             }
-            SessionState::Committing { request: running } => Err(Error::new(
-                ErrorCode::CommitInProgress,
-                format!(
-                    "Another commit of this session, to {} with conflict_resolution `{}`, is running; wait for its outcome.",
-                    running.target,
-                    running.conflict_resolution.name()
-                ),
-            )),
+            SessionState::Committing { request: running } => Err(commit_in_progress(running)),
             SessionState::Committed {
                 request: done,
                 receipt,
@@ -351,6 +378,17 @@ impl Session {
     pub fn commit_succeeded(&mut self, request: CommitRequest, receipt: CommitReceipt) {
         self.state = SessionState::Committed { request, receipt };
     }
+}
+
+fn commit_in_progress(running: &CommitRequest) -> Error {
+    Error::new(
+        ErrorCode::CommitInProgress,
+        format!(
+            "Another commit of this session, to {} with conflict_resolution `{}`, is running; wait for its outcome.",
+            running.target,
+            running.conflict_resolution.name()
+        ),
+    )
 }
 
 /// The refusal of anything that names a session there is not.

@@ -259,6 +259,11 @@ pub fn schema_evolution(body: &Map<String, Value>) -> Result<SchemaEvolution> {
     )
 }
 
+/// The `dry_run` of a body; false when it is absent.
+pub fn dry_run(body: &Map<String, Value>) -> Result<bool> {
+    choice(body, "dry_run", "Input should be true or false")
+}
+
 fn choice<T: Default + DeserializeOwned>(
     body: &Map<String, Value>,
     key: &str,

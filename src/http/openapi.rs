@@ -26,6 +26,7 @@ use crate::domain::ConflictResolution;
         views::StartSessionResponse,
         views::CommitRequest,
         views::CommitResponse,
+        views::DryRunResponse,
         views::InspectResponse,
         views::HTTPValidationError,
         views::ValidationError,

@@ -17,6 +17,7 @@ use crate::schema::plan::TableColumns;
 use crate::schema::unify::{describe_part, part_type};
 use crate::schema::{UnifiedColumn, types, unify};
 use crate::store::layout::part_stem;
+use crate::table::dry_run::DryRun;
 
 pub use part::{CsvDialect, ParquetPages, UploadPartResponse};
 use part::{has_nulls, part_issues};
@@ -306,6 +307,74 @@ pub struct CommitRequest {
     /// What an append does with columns that the table does not have.
     #[schema(default = "strict")]
     schema_evolution: SchemaEvolution,
+    /// Whether to write nothing and answer what the commit would do.
+    #[schema(default = false)]
+    dry_run: bool,
+}
+
+/// Answer of Commit Session with `dry_run`.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DryRunResponse {
+    /// Always true.
+    pub dry_run: bool,
+    /// The table's three names, with dots.
+    pub table: String,
+    /// `create`, `append` or `overwrite`.
+    pub action: &'static str,
+    /// The table's columns after the commit.
+    pub schema: DryRunSchema,
+    /// Columns that the table has now and will not have.
+    pub dropped_columns: Vec<String>,
+    /// Rows that the commit would add.
+    pub rows_written: u64,
+    /// Data files that the commit would add.
+    pub files_created: u64,
+}
+
+/// The columns of a table after a commit.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DryRunSchema {
+    /// In order.
+    pub columns: Vec<DryRunColumn>,
+}
+
+/// A column of a table after a commit.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DryRunColumn {
+    /// Its name.
+    pub name: String,
+    /// Its type; `NULL` while nothing but nulls is known.
+    pub r#type: String,
+    /// Its type now; absent when the table does not have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// `add`, `keep`, `widen`, `settle` (of a column of nulls, or by an overwrite: takes the type of the values).
+    pub action: &'static str,
+}
+
+impl From<&DryRun> for DryRunResponse {
+    fn from(found: &DryRun) -> Self {
+        let columns = found.columns.iter().map(|column| DryRunColumn {
+            name: column.name.clone(),
+            r#type: types::name_or_null(column.after.as_ref()),
+            from: column
+                .before
+                .as_ref()
+                .map(|before| types::name_or_null(before.as_ref())),
+            action: column.action(),
+        });
+        Self {
+            dry_run: true,
+            table: found.target.to_string(),
+            action: found.action,
+            schema: DryRunSchema {
+                columns: columns.collect(),
+            },
+            dropped_columns: found.dropped_columns.clone(),
+            rows_written: found.rows_written,
+            files_created: found.files_created,
+        }
+    }
 }
 
 /// Answer of Commit Session.

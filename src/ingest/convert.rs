@@ -103,6 +103,14 @@ pub fn adopt_again(
     guarded(|| adopted_part::adopt_again(staged, content_bytes, fields, output))
 }
 
+/// Makes sure that a part's values fit these columns. Those of Parquet do when their types do.
+pub fn check(source: &Source, fields: &[NestedFieldRef]) -> Result<()> {
+    match source.kind {
+        PartKind::Csv | PartKind::Tsv | PartKind::Ndjson => text_part::check(source, fields),
+        PartKind::Parquet => Ok(()),
+    }
+}
+
 /// Turns a panic of the Parquet reader on a hostile file into a refusal of that file.
 fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work))

@@ -37,7 +37,7 @@ use crate::blocking::blocking;
 use crate::clock::SharedClock;
 use crate::domain::{
     CommitIntent, CommitReceipt, CommitRequest, ConflictResolution, PartRecord, SchemaEvolution,
-    Session,
+    Session, SessionId,
 };
 use crate::error::{Error, ErrorCode, Result};
 use crate::ingest::Limits;
@@ -48,7 +48,7 @@ use crate::store::layout::{Layout, part_stem};
 
 /// Parts of one commit that are linked or converted at once. Few, because the turns at converting are
 /// shared with uploads and with the commits of other tables.
-const PARTS_AT_ONCE: usize = 2;
+pub(super) const PARTS_AT_ONCE: usize = 2;
 
 /// What commits need.
 #[derive(Clone)]
@@ -296,7 +296,7 @@ async fn table_file(
     let storage = context.storage.clone();
     let target = intent.target.clone();
     if let Some(early) = &record.data_file
-        && early.fields.iter().all(|field| is_final(field, schema))
+        && has_final_file(record, schema)
     {
         let staged = context.layout.part_data_file(session, record);
         let file_bytes = early.file_bytes;
@@ -332,13 +332,7 @@ async fn table_file(
             return Ok(file);
         }
     }
-    let source = Source {
-        path: context.layout.part_file(session, record),
-        kind: record.kind,
-        coding: record.coding,
-        csv: record.csv.clone().map(sniff::Found::from),
-        limits: context.limits,
-    };
+    let source = part_source(context, session, record);
     let turn = context
         .conversions
         .clone()
@@ -357,6 +351,43 @@ async fn table_file(
     })
     .await;
     converted.map_err(|error| error.with("part", part.0))
+}
+
+/// Makes sure that a part's values fit the planned schema, where that takes reading them.
+pub(super) async fn check_values(
+    context: &CommitContext,
+    session: &SessionId,
+    record: &PartRecord,
+    schema: &SchemaPlan,
+) -> Result<()> {
+    if has_final_file(record, schema) {
+        return Ok(());
+    }
+    let fields = conversion_fields(record, schema);
+    let source = part_source(context, session, record);
+    let part = record.part;
+    let turn = context.conversions.clone().acquire_owned().await;
+    let turn = turn.map_err(Error::internal)?;
+    let checked = blocking(move || {
+        let _turn = turn;
+        convert::check(&source, &fields)
+    });
+    checked.await.map_err(|error| error.with("part", part.0))
+}
+
+fn part_source(context: &CommitContext, session: &SessionId, record: &PartRecord) -> Source {
+    Source {
+        path: context.layout.part_file(session, record),
+        kind: record.kind,
+        coding: record.coding,
+        csv: record.csv.clone().map(sniff::Found::from),
+        limits: context.limits,
+    }
+}
+
+fn has_final_file(record: &PartRecord, schema: &SchemaPlan) -> bool {
+    let mut early = record.data_file.iter();
+    early.any(|early| early.fields.iter().all(|field| is_final(field, schema)))
 }
 
 /// Whether a field of an early file is just what the table's schema has.

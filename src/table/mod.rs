@@ -14,6 +14,7 @@
 
 pub mod catalog;
 pub mod commit;
+pub mod dry_run;
 pub mod metrics;
 pub mod snapshot;
 pub mod storage;

@@ -21,6 +21,7 @@ mod adoption;
 mod codings;
 mod commits;
 mod dialects;
+mod dry_runs;
 mod errors;
 mod formats;
 mod limits;

@@ -259,12 +259,7 @@ impl SessionActor {
         let now = self.surroundings.clock.now();
         let session = self.session()?;
         session.check_not_expired(now)?;
-        let request = CommitRequest {
-            target: session.resolve_target(message.target)?,
-            snapshot_message: message.snapshot_message,
-            conflict_resolution: message.conflict_resolution,
-            schema_evolution: message.schema_evolution,
-        };
+        let request = session.resolve_commit(message.asked)?;
         let start = session.begin_commit(&request, now)?;
         Ok((request, start))
     }

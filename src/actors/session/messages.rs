@@ -4,9 +4,7 @@
 use actix::Message;
 use tracing::Span;
 
-use crate::domain::{
-    CommitReceipt, ConflictResolution, PartNumber, PartRecord, SchemaEvolution, Session, Target,
-};
+use crate::domain::{AskedCommit, CommitReceipt, PartNumber, PartRecord, Session, Target};
 use crate::error::Result;
 use crate::store::staging::StagedFiles;
 
@@ -52,9 +50,6 @@ pub(crate) struct Inspect;
 #[derive(Debug, Message)]
 #[rtype(result = "Result<CommitReceipt>")]
 pub(crate) struct Commit {
-    pub(crate) target: Option<Target>,
-    pub(crate) snapshot_message: Option<String>,
-    pub(crate) conflict_resolution: ConflictResolution,
-    pub(crate) schema_evolution: SchemaEvolution,
+    pub(crate) asked: AskedCommit,
     pub(crate) span: Span,
 }

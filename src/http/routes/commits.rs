@@ -2,12 +2,15 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 
+use crate::domain::AskedCommit;
 use crate::error::Result;
-use crate::http::views::{CommitRequest, CommitResponse, HTTPValidationError, Refusal};
+use crate::http::views::{
+    CommitRequest, CommitResponse, DryRunResponse, HTTPValidationError, Refusal,
+};
 use crate::http::{Api, extract};
 
 /// Turns the session's parts into a snapshot of the table. A repeat joins the running commit or gets the
-/// stored answer.
+/// stored answer. With `dry_run` nothing is written, and the answer is a `DryRunResponse`: what this commit would do.
 #[utoipa::path(
     post, path = "/v1/upload/{session_id}/commit", tag = "upload", operation_id = "commit_session",
     summary = "Commit Session",
@@ -40,13 +43,21 @@ pub async fn commit_session(
     let message = extract::snapshot_message(&body);
     let resolution = extract::conflict_resolution(&body);
     let evolution = extract::schema_evolution(&body);
-    let ((target, message), (resolution, evolution)) = extract::both(
+    let is_dry_run = extract::dry_run(&body);
+    let ((target, message), ((resolution, evolution), is_dry_run)) = extract::both(
         extract::both(target, message),
-        extract::both(resolution, evolution),
+        extract::both(extract::both(resolution, evolution), is_dry_run),
     )?;
-    let receipt = api
-        .sessions
-        .commit(&id, target, message, resolution, evolution)
-        .await?;
+    let asked = AskedCommit {
+        target,
+        snapshot_message: message,
+        conflict_resolution: resolution,
+        schema_evolution: evolution,
+    };
+    if is_dry_run {
+        let found = api.sessions.dry_run(&id, asked).await?;
+        return Ok(HttpResponse::Ok().json(DryRunResponse::from(&found)));
+    }
+    let receipt = api.sessions.commit(&id, asked).await?;
     Ok(HttpResponse::Ok().json(CommitResponse::from(&receipt)))
 }

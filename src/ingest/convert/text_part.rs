@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use arrow_array::ArrayRef;
-use arrow_schema::{DataType, Field, FieldRef, Schema};
+use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef};
 use iceberg::spec::{NestedFieldRef, Type};
 use serde_json::json;
 
@@ -12,7 +12,7 @@ use super::{Discovered, Source, file_fields, format_error, not_castable};
 use crate::domain::part::PartIssue;
 use crate::domain::{ColumnRecord, ColumnType, DataFileRecord};
 use crate::error::Result;
-use crate::ingest::data_file::DataFileWriter;
+use crate::ingest::data_file::{self, DataFileWriter};
 use crate::ingest::error::FormatError;
 use crate::ingest::raw::{BATCH_CELLS_MAX, RawBatch, RawColumn};
 use crate::ingest::text::TextReader;
@@ -178,8 +178,11 @@ fn text_issues(columns: &[UnifiedColumn]) -> Vec<PartIssue> {
 
 /// Writes a text part's data file with these columns.
 pub(super) fn convert(source: &Source, fields: &[NestedFieldRef], output: &Path) -> Result<u64> {
+    read_into(source, TextWriter::create(output, fields.to_vec())?)
+}
+
+fn read_into(source: &Source, mut writer: TextWriter) -> Result<u64> {
     let mut reader = open_text(source)?;
-    let mut writer = TextWriter::create(output, fields.to_vec())?;
     let mut batch = RawBatch::default();
     while reader.next_batch(&mut batch).map_err(format_error)? {
         writer.write(reader.columns(), &batch)?;
@@ -212,9 +215,17 @@ fn rows_at_once(schema: &Schema, batch: &RawBatch) -> usize {
     }
 }
 
+/// Reads a text part and makes sure that its values fit these columns.
+pub(super) fn check(source: &Source, fields: &[NestedFieldRef]) -> Result<()> {
+    read_into(source, TextWriter::checking(fields.to_vec())?).map(drop)
+}
+
 /// Encodes raw cells into a data file, and collects the first misfit of every column.
 struct TextWriter {
-    file: DataFileWriter,
+    /// None when the values are only checked.
+    file: Option<DataFileWriter>,
+    schema: SchemaRef,
+    fields: Vec<NestedFieldRef>,
     misfits: BTreeMap<usize, Misfit>,
 }
 
@@ -225,15 +236,26 @@ struct Misfit {
 
 impl TextWriter {
     fn create(output: &Path, fields: Vec<NestedFieldRef>) -> Result<Self> {
+        let file = DataFileWriter::create(output, fields.clone())?;
         Ok(Self {
-            file: DataFileWriter::create(output, fields)?,
+            file: Some(file),
+            ..Self::checking(fields)?
+        })
+    }
+
+    /// One that keeps nothing but the misfits.
+    fn checking(fields: Vec<NestedFieldRef>) -> Result<Self> {
+        Ok(Self {
+            file: None,
+            schema: data_file::arrow_schema(&fields)?,
+            fields,
             misfits: BTreeMap::new(),
         })
     }
 
     /// Adds the rows, a few at a time where the elements of their lists can make many cells.
     fn write(&mut self, names: &[String], batch: &RawBatch) -> Result<()> {
-        let rows_at_once = rows_at_once(self.file.schema(), batch);
+        let rows_at_once = rows_at_once(&self.schema, batch);
         if rows_at_once >= batch.row_count {
             return self.write_rows(names, batch);
         }
@@ -256,7 +278,7 @@ impl TextWriter {
             .enumerate()
             .map(|(index, name)| (name.as_str(), index))
             .collect();
-        let schema = self.file.schema().clone();
+        let schema = self.schema.clone();
         let mut arrays: Vec<ArrayRef> = Vec::with_capacity(schema.fields().len());
         for (index, field) in schema.fields().iter().enumerate() {
             let column = index_by_name
@@ -280,10 +302,10 @@ impl TextWriter {
                 }
             }
         }
-        if self.misfits.is_empty() {
-            self.file.write(arrays)?;
+        match &mut self.file {
+            Some(file) if self.misfits.is_empty() => file.write(arrays),
+            Some(_) | None => Ok(()),
         }
-        Ok(())
     }
 
     fn finish(self) -> Result<u64> {
@@ -291,7 +313,7 @@ impl TextWriter {
             .misfits
             .iter()
             .filter_map(|(index, misfit)| {
-                let field = self.file.fields().get(*index)?;
+                let field = self.fields.get(*index)?;
                 Some(json!({
                     "column": field.name, "row": misfit.row, "value": misfit.value,
                     "declared": types::logical_name(&field.field_type),
@@ -301,9 +323,9 @@ impl TextWriter {
         let first = self
             .misfits
             .first_key_value()
-            .and_then(|(index, misfit)| Some((self.file.fields().get(*index)?, misfit)));
+            .and_then(|(index, misfit)| Some((self.fields.get(*index)?, misfit)));
         match first {
-            None => self.file.finish(),
+            None => self.file.map_or(Ok(0), DataFileWriter::finish),
             Some((field, misfit)) => Err(not_castable(
                 &field.name,
                 Some(misfit.row),
@@ -348,7 +370,7 @@ mod tests {
         };
         let found = discover(&source, None, &output).unwrap();
         assert_eq!((found.rows, found.issues.len()), (400, 0));
-        let schema = crate::ingest::data_file::arrow_schema(&found.data_file.unwrap().fields);
+        let schema = data_file::arrow_schema(&found.data_file.unwrap().fields);
         let mut reader = open_text(&source).unwrap();
         let mut batch = RawBatch::default();
         assert!(reader.next_batch(&mut batch).unwrap());
