@@ -33,6 +33,7 @@ use super::catalog::{self, BaseTable, Catalog, Publication, PublishError};
 use super::metrics;
 use super::snapshot::{SnapshotBuilder, SnapshotPlan};
 use super::storage::TableStorage;
+use super::values::{all_or_refusal, plan_session};
 use crate::blocking::blocking;
 use crate::clock::SharedClock;
 use crate::domain::{
@@ -182,12 +183,7 @@ pub async fn commit(
     }
     let base = catalog::load(&context.catalog, &request.target).await?;
     let columns = base.as_ref().map(BaseTable::columns);
-    let plan = plan_commit(
-        session.records(),
-        columns.as_ref(),
-        request.conflict_resolution,
-        request.schema_evolution,
-    )?;
+    let plan = plan_session(context, session, columns.as_ref(), request).await?;
     let intent = CommitIntent {
         attempt: context.clock.random_id(),
         session: session.id.clone(),
@@ -244,10 +240,7 @@ async fn write_and_publish(
     let making = parts.map(|record| table_file(context, intent, record, &plan.schema));
     let outcomes: Vec<Result<TableFile>> =
         stream::iter(making).buffered(PARTS_AT_ONCE).collect().await;
-    let files = outcomes
-        .into_iter()
-        .collect::<Result<Vec<_>>>()
-        .map_err(refused)?;
+    let files = all_or_refusal(outcomes).map_err(refused)?;
     let rows_written = session.records().map(|record| record.rows).sum();
     let files_created = files.len() as u64;
     let (next, snapshot_id) =
@@ -353,29 +346,11 @@ async fn table_file(
     converted.map_err(|error| error.with("part", part.0))
 }
 
-/// Makes sure that a part's values fit the planned schema, where that takes reading them.
-pub(super) async fn check_values(
+pub(super) fn part_source(
     context: &CommitContext,
     session: &SessionId,
     record: &PartRecord,
-    schema: &SchemaPlan,
-) -> Result<()> {
-    if has_final_file(record, schema) {
-        return Ok(());
-    }
-    let fields = conversion_fields(record, schema);
-    let source = part_source(context, session, record);
-    let part = record.part;
-    let turn = context.conversions.clone().acquire_owned().await;
-    let turn = turn.map_err(Error::internal)?;
-    let checked = blocking(move || {
-        let _turn = turn;
-        convert::check(&source, &fields)
-    });
-    checked.await.map_err(|error| error.with("part", part.0))
-}
-
-fn part_source(context: &CommitContext, session: &SessionId, record: &PartRecord) -> Source {
+) -> Source {
     Source {
         path: context.layout.part_file(session, record),
         kind: record.kind,
@@ -385,7 +360,7 @@ fn part_source(context: &CommitContext, session: &SessionId, record: &PartRecord
     }
 }
 
-fn has_final_file(record: &PartRecord, schema: &SchemaPlan) -> bool {
+pub(super) fn has_final_file(record: &PartRecord, schema: &SchemaPlan) -> bool {
     let mut early = record.data_file.iter();
     early.any(|early| early.fields.iter().all(|field| is_final(field, schema)))
 }
@@ -407,7 +382,7 @@ fn early_fields(record: &PartRecord, schema: &SchemaPlan) -> Vec<NestedFieldRef>
 }
 
 /// The table's fields that a part has values for, in the table's order; or, when it has none, one that keeps its row count.
-fn conversion_fields(record: &PartRecord, schema: &SchemaPlan) -> Vec<NestedFieldRef> {
+pub(super) fn conversion_fields(record: &PartRecord, schema: &SchemaPlan) -> Vec<NestedFieldRef> {
     let early: Vec<&str> = record
         .data_file
         .iter()

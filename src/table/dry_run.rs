@@ -7,7 +7,8 @@ use futures_util::stream::{self, StreamExt};
 use iceberg::spec::Type;
 
 use super::catalog::{self, BaseTable};
-use super::commit::{CommitContext, PARTS_AT_ONCE, check_values, plan_commit};
+use super::commit::{CommitContext, PARTS_AT_ONCE};
+use super::values::{all_or_refusal, check_values, plan_session};
 use crate::domain::{CommitRequest, Session, Target};
 use crate::error::Result;
 use crate::schema::{SchemaPlan, TableColumns, types};
@@ -61,16 +62,11 @@ pub async fn dry_run(
 ) -> Result<DryRun> {
     let base = catalog::load(&context.catalog, &request.target).await?;
     let table = base.as_ref().map(BaseTable::columns);
-    let plan = plan_commit(
-        session.records(),
-        table.as_ref(),
-        request.conflict_resolution,
-        request.schema_evolution,
-    )?;
+    let plan = plan_session(context, session, table.as_ref(), request).await?;
     let parts = || session.records().filter(|record| record.rows > 0);
     let checks = parts().map(|record| check_values(context, &session.id, record, &plan.schema));
     let outcomes: Vec<Result<()>> = stream::iter(checks).buffered(PARTS_AT_ONCE).collect().await;
-    outcomes.into_iter().collect::<Result<()>>()?;
+    all_or_refusal(outcomes)?;
     let action = match (&table, plan.replaces) {
         (None, _) => "create",
         (Some(_), true) => "overwrite",

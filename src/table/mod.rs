@@ -18,6 +18,7 @@ pub mod dry_run;
 pub mod metrics;
 pub mod snapshot;
 pub mod storage;
+mod values;
 pub mod widening;
 
 pub use catalog::{BaseTable, Catalog, JournalCatalog, Publication};

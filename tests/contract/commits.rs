@@ -431,3 +431,36 @@ fn an_append_adds_columns_when_asked() {
     ]));
     assert_table_holds(&server, &target, &expectation);
 }
+
+#[test]
+fn every_part_and_column_with_values_that_do_not_fit_is_named() {
+    let server = TestServer::start();
+    let api = server.api();
+    let target = Target::new("acme.sales.strict");
+    load(&api, &target, "fail", "id,day,word\n1,2024-01-31,a\n");
+    let session = api.open_session();
+    api.put_csv(&session, 0, "id,day,word\n2,2024-02-01,b\nx,2024-02-02,c\n");
+    let many: String = (0..20_000).map(|row| format!("{row},soon,w\n")).collect();
+    api.put_csv(&session, 1, &format!("id,day,word\n{many}y,2024-01-01,w\n"));
+    let refusal = api
+        .commit(&session, &target, "append")
+        .expect_refusal(409, "schema_mismatch");
+    let columns: Vec<&Value> = refusal["differences"]
+        .as_array()
+        .expect("differences")
+        .iter()
+        .map(|one| &one["column"])
+        .collect();
+    assert_eq!(columns, ["id", "day"]);
+    let soon: Vec<Value> = (1..=5)
+        .map(|row| json!({"row": row, "value": "soon"}))
+        .collect();
+    assert_eq!(
+        refusal["misfits"],
+        json!([
+            {"part": 0, "column": "id", "declared": "INT64", "count": 1, "examples": [{"row": 2, "value": "x"}]},
+            {"part": 1, "column": "id", "declared": "INT64", "count": 1, "examples": [{"row": 20_001, "value": "y"}]},
+            {"part": 1, "column": "day", "declared": "DATE", "count": 20_000, "examples": soon},
+        ])
+    );
+}

@@ -5,18 +5,19 @@ use std::path::Path;
 
 use arrow_array::ArrayRef;
 use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef};
-use iceberg::spec::{NestedFieldRef, Type};
+use iceberg::spec::{NestedField, NestedFieldRef, Type};
 use serde_json::json;
 
 use super::{Discovered, Source, file_fields, format_error, not_castable};
 use crate::domain::part::PartIssue;
 use crate::domain::{ColumnRecord, ColumnType, DataFileRecord};
 use crate::error::Result;
+use crate::ingest::codec;
 use crate::ingest::data_file::{self, DataFileWriter};
+use crate::ingest::encode::{self, Misfit};
 use crate::ingest::error::FormatError;
 use crate::ingest::raw::{BATCH_CELLS_MAX, RawBatch, RawColumn};
 use crate::ingest::text::TextReader;
-use crate::ingest::{codec, encode};
 use crate::schema::nested::{Nested, TextCause};
 use crate::schema::plan::TableColumns;
 use crate::schema::{Evidence, TextType, UnifiedColumn, UnifiedType, types, unify};
@@ -220,18 +221,52 @@ pub(super) fn check(source: &Source, fields: &[NestedFieldRef]) -> Result<()> {
     read_into(source, TextWriter::checking(fields.to_vec())?).map(drop)
 }
 
+/// Values of a column that a refusal names.
+const EXAMPLES_MAX: usize = 5;
+
 /// Encodes raw cells into a data file, and collects the first misfit of every column.
 struct TextWriter {
     /// None when the values are only checked.
     file: Option<DataFileWriter>,
     schema: SchemaRef,
     fields: Vec<NestedFieldRef>,
-    misfits: BTreeMap<usize, Misfit>,
+    misfits: BTreeMap<usize, Misfits>,
 }
 
-struct Misfit {
-    row: u64,
-    value: String,
+/// The values of one column that do not fit.
+#[derive(Default)]
+struct Misfits {
+    count: u64,
+    /// The first of them.
+    examples: Vec<(u64, String)>,
+}
+
+impl Misfits {
+    /// Takes in the first misfit of a batch, and looks for more behind it. Slow, for a refusal only.
+    fn note(&mut self, first: Misfit, batch: &RawBatch, column: &RawColumn, target: &DataType) {
+        let behind = first.row_in_batch + 1;
+        self.push(batch.first_row + first.row_in_batch as u64, first.value);
+        for row in behind..batch.row_count {
+            if let Err(misfit) = encode::encode_column(&column.copy_of(row..row + 1), target) {
+                self.push(batch.first_row + row as u64, misfit.value);
+            }
+        }
+    }
+
+    fn push(&mut self, row: u64, value: String) {
+        self.count += 1;
+        if self.examples.len() < EXAMPLES_MAX {
+            self.examples.push((row, value));
+        }
+    }
+
+    fn json(&self, field: &NestedField) -> serde_json::Value {
+        let examples = self.examples.iter();
+        json!({
+            "column": field.name, "declared": types::logical_name(&field.field_type), "count": self.count,
+            "examples": examples.map(|(row, value)| json!({"row": row, "value": value})).collect::<Vec<_>>(),
+        })
+    }
 }
 
 impl TextWriter {
@@ -284,21 +319,16 @@ impl TextWriter {
             let column = index_by_name
                 .get(field.name().as_str())
                 .and_then(|index| batch.columns.get(*index));
-            let array = match column {
-                Some(column) => encode::encode_column(column, field.data_type()),
-                None => Ok(arrow_array::new_null_array(
-                    field.data_type(),
-                    batch.row_count,
-                )),
+            let Some(column) = column else {
+                let nulls = arrow_array::new_null_array(field.data_type(), batch.row_count);
+                arrays.push(nulls);
+                continue;
             };
-            match array {
+            match encode::encode_column(column, field.data_type()) {
                 Ok(array) => arrays.push(array),
                 Err(misfit) => {
-                    let row = batch.first_row + misfit.row_in_batch as u64;
-                    self.misfits.entry(index).or_insert(Misfit {
-                        row,
-                        value: misfit.value,
-                    });
+                    let misfits = self.misfits.entry(index).or_default();
+                    misfits.note(misfit, batch, column, field.data_type());
                 }
             }
         }
@@ -309,31 +339,21 @@ impl TextWriter {
     }
 
     fn finish(self) -> Result<u64> {
-        let listed: Vec<serde_json::Value> = self
+        let mut named = self
             .misfits
             .iter()
-            .filter_map(|(index, misfit)| {
-                let field = self.fields.get(*index)?;
-                Some(json!({
-                    "column": field.name, "row": misfit.row, "value": misfit.value,
-                    "declared": types::logical_name(&field.field_type),
-                }))
-            })
+            .filter_map(|(index, misfits)| Some((self.fields.get(*index)?, misfits)));
+        let listed: Vec<serde_json::Value> = named
+            .clone()
+            .map(|(field, misfits)| misfits.json(field))
             .collect();
-        let first = self
-            .misfits
-            .first_key_value()
-            .and_then(|(index, misfit)| Some((self.fields.get(*index)?, misfit)));
+        let first = named.find_map(|(field, misfits)| Some((field, misfits.examples.first()?)));
         match first {
             None => self.file.map_or(Ok(0), DataFileWriter::finish),
-            Some((field, misfit)) => Err(not_castable(
-                &field.name,
-                Some(misfit.row),
-                &misfit.value,
-                &field.field_type,
-                None,
-            )
-            .with("misfits", listed)),
+            Some((field, (row, value))) => {
+                let refusal = not_castable(&field.name, Some(*row), value, &field.field_type, None);
+                Err(refusal.with("misfits", listed))
+            }
         }
     }
 }
