@@ -178,11 +178,11 @@ fn check_all(
     let counts = [cuts, staged_parts, answers_repeated, sessions_committed];
     assert!(
         counts.into_iter().all(|count| count >= 50),
-        "too little was checked"
+        "too little was checked: {counts:?}"
     );
     let counts = [tables_continued, tables_read, sessions_read];
     assert!(
         counts.into_iter().all(|count| count > 0),
-        "too little was checked"
+        "too little was read: {counts:?}"
     );
 }
