@@ -128,6 +128,8 @@ pub struct PartsConfig {
     pub decoded_bytes_max: ByteSize,
     /// Largest content of a Parquet file in memory form, over all its rows.
     pub parquet_content_bytes_max: ByteSize,
+    /// How far a Parquet file is read before its pages become a table's.
+    pub verify_parquet: VerifyParquet,
     /// Most columns.
     pub columns_max: usize,
     /// Largest single field or line of a text format.
@@ -145,12 +147,23 @@ impl Default for PartsConfig {
             wire_bytes_max: ByteSize::mib(30),
             decoded_bytes_max: ByteSize::mib(200),
             parquet_content_bytes_max: ByteSize::gib(4),
+            verify_parquet: VerifyParquet::Full,
             columns_max: 10_000,
             field_bytes_max: ByteSize::mib(16),
             in_flight_max: 512,
             concurrent_conversions: 0,
         }
     }
+}
+
+/// How far a Parquet file is read before its pages become a table's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VerifyParquet {
+    /// The structure, and every page decoded and compared with the footer's statistics.
+    Full,
+    /// Footer, page headers, sizes, counts and checksums.
+    Structure,
 }
 
 /// How what is no longer needed goes away.

@@ -14,7 +14,7 @@ use super::thrift::{self, Field, Malformed, Reader, Walk, Writer};
 /// Magic at both ends of a file.
 const MAGIC: &[u8; 4] = b"PAR1";
 /// Length of a footer, and magic.
-const TAIL_BYTES: u64 = 8;
+pub const TAIL_BYTES: u64 = 8;
 
 /// Metadata keys that say types and ids which readers would take over those of the schema.
 const DROPPED_KEYS: [&[u8]; 2] = [b"ARROW:schema", b"iceberg.schema"];
@@ -53,28 +53,8 @@ pub fn splice(metadata: &[u8], edits: &[ElementEdit]) -> Walk<Vec<u8>> {
     Ok(writer.end())
 }
 
-/// The structs in a list field.
-fn structs<'a>(field: Field<'a>) -> Walk<Vec<(&'a [u8], Vec<Field<'a>>)>> {
-    if field.kind != thrift::LIST {
-        return Err(Malformed("a list is of another type"));
-    }
-    let mut reader = Reader::new(field.value);
-    let (kind, count) = reader.list()?;
-    if kind != thrift::STRUCT && count > 0 {
-        return Err(Malformed("a list has other elements"));
-    }
-    (0..count)
-        .map(|_| {
-            let start = field.value.len() - reader.remaining();
-            let fields = reader.fields()?;
-            let end = field.value.len() - reader.remaining();
-            Ok((&field.value[start..end], fields))
-        })
-        .collect()
-}
-
 fn schema_elements(field: Field<'_>, edits: &[ElementEdit]) -> Walk<Vec<u8>> {
-    let elements = structs(field)?;
+    let elements = thrift::structs(field)?;
     if elements.len() != edits.len() {
         return Err(Malformed("its schema has another number of elements"));
     }
@@ -114,7 +94,7 @@ fn schema_element(fields: &[Field<'_>], edit: ElementEdit) -> Vec<u8> {
 /// The key-value metadata without the dropped keys; `None` when nothing is left.
 fn key_values(field: Field<'_>) -> Walk<Option<Vec<u8>>> {
     let mut kept = Vec::new();
-    for (bytes, fields) in structs(field)? {
+    for (bytes, fields) in thrift::structs(field)? {
         let key = match fields.iter().find(|one| one.id == 1) {
             Some(key) if key.kind == thrift::BINARY => Reader::new(key.value).binary()?,
             Some(_) | None => return Err(Malformed("a metadata key is no text")),

@@ -25,9 +25,11 @@ pub mod parquet;
 pub mod parquet_types;
 pub mod raw;
 pub mod statistics;
+pub mod structure;
 pub mod text;
 pub mod thrift;
 
+use crate::config::VerifyParquet;
 pub use error::{FormatError, FormatErrorKind};
 
 /// What a part may be.
@@ -41,6 +43,8 @@ pub struct Limits {
     pub columns_max: usize,
     /// Bytes of one CSV field or NDJSON line.
     pub field_bytes_max: usize,
+    /// How far a Parquet file that is adopted was read.
+    pub verify_parquet: VerifyParquet,
 }
 
 impl From<&crate::config::PartsConfig> for Limits {
@@ -50,6 +54,7 @@ impl From<&crate::config::PartsConfig> for Limits {
             parquet_content_bytes_max: config.parquet_content_bytes_max.as_u64(),
             columns_max: config.columns_max,
             field_bytes_max: usize::try_from(config.field_bytes_max.as_u64()).unwrap_or(usize::MAX),
+            verify_parquet: config.verify_parquet,
         }
     }
 }

@@ -5,7 +5,7 @@
 //! bounded by small batches and by the content limit, counted as decoded, not as the footer claims.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,11 +14,12 @@ use iceberg::spec::Type;
 use parquet::arrow::arrow_reader::{
     ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
-use parquet::file::metadata::ParquetMetaData;
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 
 use super::Limits;
 use super::error::{FormatError, FormatErrorKind};
-use super::parquet_types;
+use super::structure::{self, Damage};
+use super::{footer, parquet_types};
 use crate::error::{Error, ErrorCode, Result};
 
 /// Rows decoded at once.
@@ -48,11 +49,9 @@ pub struct ParquetFile {
 }
 
 impl ParquetFile {
-    /// Reads the footer and maps the columns' types.
+    /// Reads the footer and maps the columns' types. The file's structure was checked by [`verify`].
     pub fn open(path: &Path, limits: &Limits) -> Result<Self> {
-        let mut file =
-            File::open(path).map_err(|error| Error::storage("opening a part", &error))?;
-        check_magic(&mut file)?;
+        let file = File::open(path).map_err(|error| Error::storage("opening a part", &error))?;
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)
             .map_err(|error| unreadable(&format!("its footer cannot be read: {error}")))?;
@@ -137,6 +136,32 @@ impl ParquetFile {
         }
         Ok(Some(batch))
     }
+}
+
+/// Checks the file's structure: what [`ParquetFile::open`] and its reader may believe.
+pub fn verify(path: &Path) -> Result<()> {
+    let storage = |error| Error::storage("reading a part", &error);
+    let mut file = File::open(path).map_err(storage)?;
+    check_magic(&mut file)?;
+    let file_bytes = file.metadata().map_err(storage)?.len();
+    let metadata = match footer::read(&file, file_bytes) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == ErrorKind::InvalidData => {
+            return Err(unreadable(
+                "its footer claims to be longer than the file: it is cut or damaged",
+            ));
+        }
+        Err(error) => return Err(storage(error)),
+    };
+    let bad_footer = |reason: &str| unreadable(&format!("its footer cannot be read: {reason}"));
+    structure::check_footer(&metadata).map_err(|malformed| bad_footer(malformed.0))?;
+    let pages_end = file_bytes - footer::TAIL_BYTES - metadata.len() as u64;
+    let metadata = ParquetMetaDataReader::decode_metadata(&metadata)
+        .map_err(|error| bad_footer(&error.to_string()))?;
+    structure::check_pages(&file, pages_end, &metadata).map_err(|damage| match damage {
+        Damage::Wrong(reason) => unreadable(&reason),
+        Damage::Io(error) => storage(error),
+    })
 }
 
 /// Tells a file that is no Parquet, cut, or encrypted from a damaged one.

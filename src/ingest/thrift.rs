@@ -7,7 +7,8 @@
 const DEPTH_MAX: usize = 32;
 
 const STOP: u8 = 0;
-const TRUE: u8 = 1;
+/// Type of a boolean field that is true.
+pub const TRUE: u8 = 1;
 const FALSE: u8 = 2;
 const BYTE: u8 = 3;
 const I16: u8 = 4;
@@ -182,6 +183,26 @@ impl<'a> Reader<'a> {
             _ => Err(Malformed("a field has an unknown type")),
         }
     }
+}
+
+/// The structs in a list field: the bytes and the fields of each.
+pub fn structs<'a>(field: Field<'a>) -> Walk<Vec<(&'a [u8], Vec<Field<'a>>)>> {
+    if field.kind != LIST {
+        return Err(Malformed("a list is of another type"));
+    }
+    let mut reader = Reader::new(field.value);
+    let (kind, count) = reader.list()?;
+    if kind != STRUCT && count > 0 {
+        return Err(Malformed("a list has other elements"));
+    }
+    (0..count)
+        .map(|_| {
+            let start = field.value.len() - reader.remaining();
+            let fields = reader.fields()?;
+            let end = field.value.len() - reader.remaining();
+            Ok((&field.value[start..end], fields))
+        })
+        .collect()
 }
 
 /// Writes structs field by field, each value as it is.

@@ -153,3 +153,113 @@ fn no_cut_and_no_changed_byte_is_more_than_a_refusal() {
     assert_table_holds(&server, &target(), &Expectation::like_parquet_file(&path));
     server.assert_sound();
 }
+
+/// pyarrow gives every page a checksum: whichever byte of a page is changed, the answer says which page.
+#[test]
+fn a_page_that_is_not_as_it_was_written_is_told_by_its_checksum() {
+    for mode in ["full", "structure"] {
+        let server = TestServer::start_with(&[("CALVE_PARTS__VERIFY_PARQUET", mode)]);
+        let api = server.api();
+        let sound = read(&make(&server, "snappy.parquet", &["snappy"]));
+        let session = api.open_session();
+        let footer_bytes = sound[sound.len() - 8..sound.len() - 4].try_into();
+        let footer_bytes = u32::from_le_bytes(footer_bytes.expect("four bytes")) as usize;
+        let mut by_checksum = 0;
+        for at in (4..sound.len() - footer_bytes - 8).step_by(7) {
+            let mut changed = sound.clone();
+            changed[at] ^= 0x10;
+            let answer = api.put_part(&session, 0, &changed, AS_PARQUET);
+            if answer.status == 201 {
+                continue;
+            }
+            let refusal = answer.expect_refusal(422, "format_unreadable");
+            let detail = refusal["detail"].as_str().expect("text");
+            by_checksum += usize::from(detail.contains("its checksum is"));
+        }
+        // The others are bytes of page headers, and of the page index, which nobody needs.
+        assert!(by_checksum > 100, "{by_checksum}");
+        api.put_part(&session, 0, &sound, AS_PARQUET).expect(201);
+    }
+}
+
+#[test]
+fn a_file_of_which_only_the_structure_is_verified_gives_the_same_table() {
+    let server = TestServer::start_with(&[("CALVE_PARTS__VERIFY_PARQUET", "structure")]);
+    let api = server.api();
+    let path = make(&server, "snappy.parquet", &["snappy"]);
+    let plain = make(&server, "plain.parquet", &["plain"]);
+    let session = api.open_session();
+    let answer = api
+        .put_part(&session, 0, &read(&path), AS_PARQUET)
+        .expect_json(201);
+    assert_eq!(answer["parquet"], json!({"adopted": true}), "{answer}");
+    assert_eq!(answer["rows"], json!(6));
+    api.commit(&session, &target(), "fail").expect(200);
+    assert_table_holds(&server, &target(), &Expectation::like_parquet_file(&plain));
+}
+
+/// Readers leave out row groups by what the footer says, so a footer that is wrong would lose rows.
+#[test]
+fn a_file_whose_statistics_are_wrong_is_written_anew() {
+    const LARGEST: i64 = 0x0123_4567_89AB_CDEF;
+    let server = TestServer::start();
+    let api = server.api();
+    let path = server.scratch("numbers.parquet");
+    let rows = format!(r#"[{{"n": 1}}, {{"n": {LARGEST}}}]"#);
+    run_json(
+        "make_parquet.py",
+        &[path.display().to_string(), "--rows".to_owned(), rows],
+    );
+    let mut lying = read(&path);
+    let footer_bytes = lying[lying.len() - 8..lying.len() - 4].try_into();
+    let footer_at =
+        lying.len() - 8 - u32::from_le_bytes(footer_bytes.expect("four bytes")) as usize;
+    let mut changed = 0;
+    for at in footer_at..lying.len() - 8 {
+        if lying[at..at + 8] == LARGEST.to_le_bytes() {
+            lying[at..at + 8].copy_from_slice(&7i64.to_le_bytes());
+            changed += 1;
+        }
+    }
+    assert!(changed > 0);
+    let session = api.open_session();
+    let answer = api
+        .put_part(&session, 0, &lying, AS_PARQUET)
+        .expect_json(201);
+    let reason = "column `n`: its statistics are wrong";
+    assert_eq!(
+        answer["parquet"],
+        json!({"adopted": false, "reason": reason})
+    );
+    api.commit(&session, &target(), "fail").expect(200);
+    assert_table_holds(&server, &target(), &Expectation::like_parquet_file(&path));
+}
+
+/// An int column under a long one of the table: the pages stay, readers widen.
+#[test]
+fn an_adopted_part_is_appended_to_a_wider_column() {
+    let server = TestServer::start();
+    let api = server.api();
+    let wide = server.scratch("wide.parquet");
+    let row = r#"[{"int32": 5000000000, "text": "x"}]"#;
+    run_json(
+        "make_parquet.py",
+        &[
+            wide.display().to_string(),
+            "--rows".to_owned(),
+            row.to_owned(),
+        ],
+    );
+    let tiny = make(&server, "tiny.parquet", &["tiny"]);
+    for (path, mode) in [(&wide, "fail"), (&tiny, "append")] {
+        let session = api.open_session();
+        let answer = api
+            .put_part(&session, 0, &read(path), AS_PARQUET)
+            .expect_json(201);
+        assert_eq!(answer["parquet"], json!({"adopted": true}), "{answer}");
+        api.commit(&session, &target(), mode).expect(200);
+    }
+    let expected = Expectation::like_parquet_file(&wide).parquet_file(&tiny, 1);
+    assert_table_holds(&server, &target(), &expected);
+    server.assert_sound();
+}

@@ -1,6 +1,7 @@
 """Writes a Parquet file with pyarrow and prints its rows and bytes as JSON.
 
     make_parquet.py OUT --from EXPECTATION.json     the rows that `expected.py` builds from the description
+    make_parquet.py OUT --rows JSON                 a list of objects
     make_parquet.py OUT --megabytes N               N MiB, less at most 2 %, that hardly compress; one row group, as pyarrow likes it
 """
 
@@ -35,9 +36,10 @@ def main():
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--from", dest="expectation")
     what.add_argument("--megabytes", type=int)
+    what.add_argument("--rows", type=json.loads)
     arguments = parser.parse_args()
-    if arguments.expectation:
-        table = expected.load(arguments.expectation)
+    if arguments.rows or arguments.expectation:
+        table = pa.Table.from_pylist(arguments.rows) if arguments.rows else expected.load(arguments.expectation)
         pyarrow.parquet.write_table(table, arguments.out)
         report(arguments.out, table)
         return

@@ -1,4 +1,4 @@
-//! Parquet parts: every page decoded; then adopted as they are, or every column cast exactly and written anew.
+//! Parquet parts: verified; then adopted as they are, or every column cast exactly and written anew.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -9,12 +9,13 @@ use arrow_array::RecordBatch;
 use iceberg::spec::NestedFieldRef;
 
 use super::{Discovered, Source, adopted_part, file_fields, format_error, not_castable};
+use crate::config::VerifyParquet;
 use crate::domain::part::{Coding, ParquetRecord};
 use crate::domain::{ColumnRecord, ColumnType, DataFileRecord};
 use crate::error::{Error, ErrorCode, Result};
 use crate::ingest::codec;
 use crate::ingest::data_file::DataFileWriter;
-use crate::ingest::parquet::ParquetFile;
+use crate::ingest::parquet::{self, ParquetFile};
 use crate::ingest::parquet_types::{cast_exactly, display_value};
 use crate::ingest::statistics::StatisticsCheck;
 use crate::schema::plan::TableColumns;
@@ -52,7 +53,8 @@ impl ParquetScan {
         let decoded_bytes = std::fs::metadata(&path)
             .map_err(|error| Error::storage("reading a part", &error))?
             .len();
-        let file = match ParquetFile::open(&path, &source.limits) {
+        let opened = parquet::verify(&path).and_then(|()| ParquetFile::open(&path, &source.limits));
+        let file = match opened {
             Ok(file) => file,
             Err(error) => {
                 if let Some(path) = &unpacked {
@@ -111,6 +113,21 @@ impl ParquetScan {
         }
     }
 
+    /// Believes the footer: rows, and nulls where it counts them.
+    fn believe(&mut self) {
+        let footer = self.file.footer.clone();
+        self.rows = u64::try_from(footer.file_metadata().num_rows()).unwrap_or(0);
+        for chunk in footer.row_groups().iter().flat_map(|group| group.columns()) {
+            let path = chunk.column_path();
+            let column = path.parts().first().cloned().unwrap_or_default();
+            let is_optional = chunk.column_descr().max_def_level() > 0;
+            let counted = chunk.statistics().and_then(|one| one.null_count_opt());
+            // One that may have nulls and does not count them counts as one that has.
+            let nulls = counted.unwrap_or(u64::from(is_optional));
+            *self.null_counts.entry(column).or_default() += nulls;
+        }
+    }
+
     /// Reads every row; gives a column whose statistics are wrong.
     fn read_all(&mut self) -> Result<Option<String>> {
         let mut check = StatisticsCheck::default();
@@ -118,6 +135,13 @@ impl ParquetScan {
             self.count(&batch);
             self.rows += batch.num_rows() as u64;
             check.add(&self.file.footer, &batch);
+        }
+        let claimed = self.file.footer.file_metadata().num_rows();
+        if u64::try_from(claimed) != Ok(self.rows) {
+            return Err(parquet::unreadable(&format!(
+                "its footer claims {claimed} rows, and its pages have {}",
+                self.rows
+            )));
         }
         Ok(check.wrong_column().map(str::to_owned))
     }
@@ -130,7 +154,7 @@ impl ParquetScan {
         Ok(())
     }
 
-    /// Reads every row and makes the file a data file by a footer; or tells why it must be written anew.
+    /// Verifies the file and makes it a data file by a footer; or tells why it must be written anew.
     fn adopt(
         &mut self,
         source: &Source,
@@ -143,7 +167,14 @@ impl ParquetScan {
             Ok(metadata) => metadata,
             Err(reason) => return Ok(Err(reason)),
         };
-        if let Some(column) = self.read_all()? {
+        let wrong_column = match source.limits.verify_parquet {
+            VerifyParquet::Full => self.read_all()?,
+            VerifyParquet::Structure => {
+                self.believe();
+                None
+            }
+        };
+        if let Some(column) = wrong_column {
             // Read once more from the start, by the caller.
             self.restart(source)?;
             return Ok(Err(format!("column `{column}`: its statistics are wrong")));
