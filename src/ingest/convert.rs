@@ -31,6 +31,7 @@ use crate::domain::part::{Coding, ParquetRecord, PartIssue};
 use crate::domain::{ColumnRecord, DataFileRecord, PartKind};
 use crate::error::{Error, ErrorCode, Result};
 use crate::schema::plan::{TableColumns, arrival};
+use crate::schema::unify::ColumnDates;
 use crate::schema::{UnifiedColumn, types};
 
 /// A part's bytes on disk.
@@ -82,11 +83,16 @@ pub fn discover(
     }
 }
 
-/// Writes a part's data file with these columns, whose name is not yet synced. Returns its size.
-pub fn convert(source: &Source, fields: &[NestedFieldRef], output: &Path) -> Result<u64> {
+/// Writes a part's data file with these columns, text dates read in these forms. Its name is not yet synced. Returns its size.
+pub fn convert(
+    source: &Source,
+    fields: &[NestedFieldRef],
+    dates: &ColumnDates,
+    output: &Path,
+) -> Result<u64> {
     match source.kind {
         PartKind::Csv | PartKind::Tsv | PartKind::Ndjson => {
-            text_part::convert(source, fields, output)
+            text_part::convert(source, fields, dates, output)
         }
         PartKind::Parquet => guarded(|| parquet_part::convert(source, fields, output)),
     }
@@ -104,9 +110,9 @@ pub fn adopt_again(
 }
 
 /// Makes sure that a part's values fit these columns. Those of Parquet do when their types do.
-pub fn check(source: &Source, fields: &[NestedFieldRef]) -> Result<()> {
+pub fn check(source: &Source, fields: &[NestedFieldRef], dates: &ColumnDates) -> Result<()> {
     match source.kind {
-        PartKind::Csv | PartKind::Tsv | PartKind::Ndjson => text_part::check(source, fields),
+        PartKind::Csv | PartKind::Tsv | PartKind::Ndjson => text_part::check(source, fields, dates),
         PartKind::Parquet => Ok(()),
     }
 }

@@ -23,7 +23,7 @@ use super::error::cut_value;
 use super::raw::RawColumn;
 use crate::schema::evidence::{Candidates, CellKind};
 use crate::schema::text_value::{
-    parse_boolean, parse_date, parse_decimal, parse_float32, parse_float64, parse_int64,
+    DateForm, parse_boolean, parse_date, parse_decimal, parse_float32, parse_float64, parse_int64,
     parse_json_float32, parse_json_float64, parse_time_micros, parse_timestamp, parse_timestamptz,
 };
 
@@ -37,8 +37,12 @@ pub struct Misfit {
 }
 
 /// Converts all cells. The array has the wanted type exactly, with the zone as it was written
-/// there.
-pub fn encode_column(column: &RawColumn, target: &DataType) -> Result<ArrayRef, Misfit> {
+/// there. Dates are of one form in all of a column.
+pub fn encode_column(
+    column: &RawColumn,
+    target: &DataType,
+    form: DateForm,
+) -> Result<ArrayRef, Misfit> {
     match target {
         DataType::Boolean => encode_boolean(column),
         DataType::Int32 => {
@@ -69,7 +73,7 @@ pub fn encode_column(column: &RawColumn, target: &DataType) -> Result<ArrayRef, 
             encode_decimal(column, target, *precision, *scale)
         }
         DataType::Date32 => finish(encode::<Date32Type>(column, Candidates::DATE, |_, text| {
-            parse_date(text)
+            parse_date(text, form)
         })),
         DataType::Time64(TimeUnit::Microsecond) => {
             let time = |_, text: &str| parse_time_micros(text);
@@ -80,7 +84,7 @@ pub fn encode_column(column: &RawColumn, target: &DataType) -> Result<ArrayRef, 
             ))
         }
         DataType::Timestamp(TimeUnit::Microsecond, None) => {
-            let local = |_, text: &str| parse_timestamp(text);
+            let local = |_, text: &str| parse_timestamp(text, form);
             finish(encode::<TimestampMicrosecondType>(
                 column,
                 Candidates::TIMESTAMP,
@@ -90,7 +94,7 @@ pub fn encode_column(column: &RawColumn, target: &DataType) -> Result<ArrayRef, 
         DataType::Timestamp(TimeUnit::Microsecond, Some(zone))
             if matches!(&**zone, "UTC" | "+00:00") =>
         {
-            let zoned = |_, text: &str| parse_timestamptz(text);
+            let zoned = |_, text: &str| parse_timestamptz(text, form);
             encode::<TimestampMicrosecondType>(column, Candidates::TIMESTAMPTZ, zoned)
                 .map(|array| Arc::new(array.with_timezone(zone.clone())) as ArrayRef)
         }

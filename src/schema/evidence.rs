@@ -13,20 +13,20 @@
 //! Rules and their source: the contract's section "Types"; JSON keeps the type it wrote, so a JSON
 //! string is never a number or a boolean, and a JSON number never a date.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use super::nested::{Nested, Tally, TextCause};
 use super::text_value::{
-    is_null_word, parse_boolean, parse_date, parse_float64, parse_int64, parse_json_float64,
-    parse_timestamp, parse_timestamptz,
+    DateForm, DateForms, is_null_word, parse_boolean, parse_date, parse_float64, parse_int64,
+    parse_json_float64, parse_timestamp, parse_timestamptz,
 };
 
 /// Integers up to this magnitude are doubles without a further look.
 const DOUBLE_INTEGER_MAX: u64 = 1 << 53;
-/// Bytes of the shortest timestamp, `YYYY-MM-DDTHH:MM:SS`.
-const TIMESTAMP_BYTES_MIN: usize = 19;
-/// Bytes of a date, `YYYY-MM-DD`.
-const DATE_BYTES: usize = 10;
+/// Bytes of the longest date, `DD-Mon-YYYY`, and one: no timestamp is shorter.
+const TIMESTAMP_BYTES_MIN: usize = 12;
 
 /// How the file wrote one cell.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -111,6 +111,11 @@ impl Candidates {
         self.0 == 0
     }
 
+    /// The types of this set that are not in the other.
+    const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// Both sets, for one value only: it is not a way to combine values.
     const fn or(self, other: Self) -> Self {
         Self(self.0 | other.0)
@@ -186,6 +191,9 @@ impl TextType {
 pub struct Evidence {
     /// The types that every value would survive.
     pub candidates: Candidates,
+    /// While a type of the calendar is left: the forms in which every value writes its date.
+    #[serde(default, skip_serializing_if = "DateForms::is_iso")]
+    forms: DateForms,
     /// Cells with a value; spelled null words are not among them.
     pub value_count: u64,
     /// Cells without a value.
@@ -219,14 +227,14 @@ impl Evidence {
 
     /// Takes one cell into account. The text of a null is not looked at.
     pub fn observe(&mut self, kind: CellKind, text: &str) {
-        if self.observe_scalar(kind, text)
+        if self.observe_scalar(kind, text, DateForms::ALL)
             && let Some(nested) = self.nested_for(kind, text)
         {
             nested.observe(text);
         }
     }
 
-    /// The same for a value inside of a nested one.
+    /// The same for a value inside of a nested one, where dates have one form only.
     pub(super) fn observe_at(
         &mut self,
         kind: CellKind,
@@ -234,7 +242,7 @@ impl Evidence {
         level: usize,
         tally: &mut Tally,
     ) {
-        if self.observe_scalar(kind, text)
+        if self.observe_scalar(kind, text, DateForms::ISO)
             && let Some(nested) = self.nested_for(kind, text)
         {
             nested.observe_at(text, level, tally);
@@ -242,7 +250,7 @@ impl Evidence {
     }
 
     /// Takes into account what a cell of any kind says; whether there is more to say about nested values.
-    fn observe_scalar(&mut self, kind: CellKind, text: &str) -> bool {
+    fn observe_scalar(&mut self, kind: CellKind, text: &str, forms: DateForms) -> bool {
         if kind == CellKind::Null {
             self.null_count = self.null_count.saturating_add(1);
             false
@@ -250,13 +258,31 @@ impl Evidence {
             self.null_word_count = self.null_word_count.saturating_add(1);
             false
         } else {
-            self.value_count = self.value_count.saturating_add(1);
             if !self.candidates.is_empty() {
-                self.candidates =
-                    classify(kind, text, self.candidates.intersection(kind.candidates()));
+                let mut forms = if self.value_count == 0 {
+                    forms
+                } else {
+                    self.forms
+                };
+                let left = self.candidates.intersection(kind.candidates());
+                self.candidates = classify(kind, text, left, &mut forms);
+                self.set_forms(forms);
             }
+            self.value_count = self.value_count.saturating_add(1);
             kind == CellKind::JsonNested || self.nested.is_some()
         }
+    }
+
+    /// Keeps the forms that are left, where they matter.
+    fn set_forms(&mut self, forms: DateForms) {
+        if forms.is_empty() {
+            self.candidates = self.candidates.without(Candidates::TEMPORAL);
+        }
+        self.forms = if self.candidates.intersects(Candidates::TEMPORAL) {
+            forms
+        } else {
+            DateForms::default()
+        };
     }
 
     /// Where to observe a value that is counted already; nothing, and the column text, if it has nothing in common with the
@@ -285,6 +311,7 @@ impl Evidence {
     pub fn merge(&mut self, other: &Self) {
         let Self {
             candidates,
+            forms,
             value_count,
             null_count,
             null_word_count,
@@ -299,7 +326,13 @@ impl Evidence {
             (None, Some(right)) if right.is_text() => self.nested = Some(right.clone()),
             (Some(_), None) | (None, Some(_)) => self.mix(),
         }
+        let forms = match (self.value_count, *value_count) {
+            (0, _) => *forms,
+            (_, 0) => self.forms,
+            (_, _) => self.forms.intersection(*forms),
+        };
         self.candidates = self.candidates.intersection(*candidates);
+        self.set_forms(forms);
         self.value_count = self.value_count.saturating_add(*value_count);
         self.null_count = self.null_count.saturating_add(*null_count);
         self.null_word_count = self.null_word_count.saturating_add(*null_word_count);
@@ -313,7 +346,7 @@ impl Evidence {
             (0, _) => Some(TextType::Text),
             _ => TextType::BY_PREFERENCE
                 .iter()
-                .find(|(_, candidate)| self.candidates.intersects(*candidate))
+                .find(|(_, candidate)| self.has(*candidate))
                 .map_or(Some(TextType::Text), |(text_type, _)| Some(*text_type)),
         }
     }
@@ -322,7 +355,37 @@ impl Evidence {
     pub fn allows(&self, text_type: TextType) -> bool {
         text_type
             .candidate()
-            .is_none_or(|candidate| self.candidates.intersects(candidate))
+            .is_none_or(|candidate| self.has(candidate))
+    }
+
+    /// Whether this type is left, and no doubt about the form of its dates.
+    fn has(&self, candidate: Candidates) -> bool {
+        self.candidates.intersects(candidate)
+            && (!candidate.intersects(Candidates::TEMPORAL) || self.forms.decided().is_some())
+    }
+
+    /// The forms in which all values write their dates; nothing where they are no dates.
+    pub fn date_forms(&self) -> Option<DateForms> {
+        let has_dates = self.value_count > 0 && self.candidates.intersects(Candidates::TEMPORAL);
+        has_dates.then_some(self.forms)
+    }
+
+    /// The same with only those of its forms of dates that others have, too.
+    pub fn with_date_forms(&self, others: DateForms) -> Cow<'_, Self> {
+        match self.date_forms() {
+            Some(forms) if forms.intersection(others) != forms => {
+                let mut narrowed = self.clone();
+                narrowed.set_forms(forms.intersection(others));
+                Cow::Owned(narrowed)
+            }
+            Some(_) | None => Cow::Borrowed(self),
+        }
+    }
+
+    /// Whether the values are dates, but nothing says which number is the day and which the month.
+    pub fn is_ambiguous(&self) -> bool {
+        let forms = self.date_forms();
+        forms.is_some_and(|forms| forms.decided().is_none())
     }
 
     /// Whether every value seen is an integer of 32 bits.
@@ -337,9 +400,9 @@ impl Evidence {
     }
 }
 
-/// Which of the types in `left` this value survives. Only the parsers that can still matter are
-/// run.
-fn classify(kind: CellKind, text: &str, left: Candidates) -> Candidates {
+/// Which of the types in `left` this value survives, and in which of the forms, if it is a date. Only the parsers that can
+/// still matter are run.
+fn classify(kind: CellKind, text: &str, left: Candidates, forms: &mut DateForms) -> Candidates {
     let Some(&first) = text.as_bytes().first() else {
         return Candidates::NONE;
     };
@@ -350,7 +413,7 @@ fn classify(kind: CellKind, text: &str, left: Candidates) -> Candidates {
         b'-' | b'.' | b'0'..=b'9' => {
             let number = classify_number(kind, text, left);
             if number.is_empty() {
-                classify_temporal(text, left)
+                classify_temporal(text, left, forms)
             } else {
                 number
             }
@@ -390,17 +453,23 @@ fn classify_number(kind: CellKind, text: &str, left: Candidates) -> Candidates {
     found
 }
 
-fn classify_temporal(text: &str, left: Candidates) -> Candidates {
-    if text.len() == DATE_BYTES {
-        if left.intersects(Candidates::DATE) && parse_date(text).is_some() {
-            return Candidates::DATE;
-        }
-    } else if text.len() >= TIMESTAMP_BYTES_MIN {
-        if left.intersects(Candidates::TIMESTAMP) && parse_timestamp(text).is_some() {
-            return Candidates::TIMESTAMP;
-        }
-        if left.intersects(Candidates::TIMESTAMPTZ) && parse_timestamptz(text).is_some() {
-            return Candidates::TIMESTAMPTZ;
+fn classify_temporal(text: &str, left: Candidates, forms: &mut DateForms) -> Candidates {
+    let is_of = |candidate: Candidates, form: DateForm| match candidate {
+        Candidates::DATE => parse_date(text, form).is_some(),
+        Candidates::TIMESTAMP => parse_timestamp(text, form).is_some(),
+        _ => parse_timestamptz(text, form).is_some(),
+    };
+    let is_short = text.len() < TIMESTAMP_BYTES_MIN;
+    let candidates = if is_short {
+        &[Candidates::DATE][..]
+    } else {
+        &[Candidates::TIMESTAMP, Candidates::TIMESTAMPTZ]
+    };
+    for candidate in candidates.iter().filter(|one| left.intersects(**one)) {
+        let found = forms.filter(|form| is_of(*candidate, form));
+        if !found.is_empty() {
+            *forms = found;
+            return *candidate;
         }
     }
     Candidates::NONE

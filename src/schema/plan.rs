@@ -257,6 +257,8 @@ fn meet(
         UnifiedType::Typed(r#type) => types::common(r#type, &field.field_type),
         UnifiedType::Open => Some((*field.field_type).clone()),
     };
+    let is_undecided =
+        matches!(&column.content, UnifiedType::Text(evidence) if evidence.is_ambiguous());
     match widened {
         Some(r#type) if types::same_shape(&r#type, &field.field_type) => Ok(Meeting::Same),
         Some(r#type) => Ok(Meeting::Widened(r#type)),
@@ -265,7 +267,11 @@ fn meet(
             problem: Problem::IncompatibleType,
             table_type: Some(types::logical_name(&field.field_type)),
             incoming_type: Some(types::logical_name(&own_type)),
-            help: "change the values to the table's type, or replace the table with conflict_resolution overwrite",
+            help: if is_undecided {
+                "no value tells whether the dates are day-first or month-first: write them as YYYY-MM-DD"
+            } else {
+                "change the values to the table's type, or replace the table with conflict_resolution overwrite"
+            },
         })),
     }
 }

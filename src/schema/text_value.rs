@@ -4,7 +4,8 @@
 //! "Types"): a text is accepted only if the typed value prints back as the same text, but for
 //! spelling that carries no meaning. Such spellings are: trailing zeros of a fraction, a missing
 //! digit before or after the point (`.5`, `5.`), how an exponent is written, the letter case of
-//! `true` and `false`, `T` or a blank between date and time, and how a zone offset is written.
+//! `true` and `false`, `T` or a blank between date and time, seconds of zero left out, a comma before their fraction, and how
+//! a zone offset is written. Dates have one of the forms of [`DateForm`], the same in all of a column.
 //!
 //! Invariants:
 //! * Every function is pure, works on bytes, allocates nothing and accepts any input without a
@@ -13,8 +14,10 @@
 //!   overlap, except that an integer may be a float too.
 //! * Inference and encoding use the same functions, so a type that was inferred always encodes.
 
+mod date_form;
 mod scanned_decimal;
 
+pub use date_form::{DateForm, DateForms};
 use scanned_decimal::ScannedDecimal;
 
 /// Microseconds in a second.
@@ -101,29 +104,29 @@ pub fn parse_json_float32(text: &str) -> Option<f32> {
     ScannedDecimal::scan(text.as_bytes())?.to_float32(text)
 }
 
-/// A calendar date `YYYY-MM-DD` of the years 0001 to 9999, in days since 1970-01-01.
-pub fn parse_date(text: &str) -> Option<i32> {
-    match split_date(text.as_bytes())? {
+/// A calendar date of the years 0001 to 9999, in days since 1970-01-01.
+pub fn parse_date(text: &str, form: DateForm) -> Option<i32> {
+    match split_date(text.as_bytes(), form)? {
         (days, []) => Some(days),
         _ => None,
     }
 }
 
-/// A local timestamp `YYYY-MM-DD[T ]HH:MM:SS[.f+]`, in microseconds since 1970-01-01 00:00:00 of
+/// A local timestamp `YYYY-MM-DD[T ]HH:MM[:SS[.f+]]`, or with a date of another form, in microseconds since 1970-01-01 00:00:00 of
 /// its own clock. Digits of the fraction beyond the sixth must be zeros.
-pub fn parse_timestamp(text: &str) -> Option<i64> {
-    match split_timestamp(text.as_bytes())? {
+pub fn parse_timestamp(text: &str, form: DateForm) -> Option<i64> {
+    match split_timestamp(text.as_bytes(), form)? {
         (micros, []) => Some(micros),
         _ => None,
     }
 }
 
-/// A timestamp with `Z` or a numeric offset (`+HH:MM`, `+HHMM`, `+HH`, either sign, optionally one
+/// A timestamp with `Z`, `UTC` or a numeric offset (`+HH:MM`, `+HHMM`, `+HH`, either sign, optionally one
 /// blank before it), in microseconds since 1970-01-01 00:00:00 UTC. The instant must lie in the
 /// years 0001 to 9999 in UTC too, so that every reader can show it.
-pub fn parse_timestamptz(text: &str) -> Option<i64> {
-    let (local_micros, zone) = split_timestamp(text.as_bytes())?;
-    if zone == b"Z" {
+pub fn parse_timestamptz(text: &str, form: DateForm) -> Option<i64> {
+    let (local_micros, zone) = split_timestamp(text.as_bytes(), form)?;
+    if matches!(zone, b"Z" | b"UTC" | b" UTC") {
         return Some(local_micros);
     }
     let numeric = zone.strip_prefix(b" ").unwrap_or(zone);
@@ -156,7 +159,16 @@ pub fn parse_timestamptz(text: &str) -> Option<i64> {
         .then_some(micros)
 }
 
-/// A time of day `HH:MM:SS[.f+]`, in microseconds since midnight.
+/// Whether the text is a date or a timestamp of any form.
+pub fn is_temporal(text: &str) -> bool {
+    DateForms::ALL.iter().any(|form| {
+        parse_date(text, form).is_some()
+            || parse_timestamp(text, form).is_some()
+            || parse_timestamptz(text, form).is_some()
+    })
+}
+
+/// A time of day `HH:MM[:SS[.f+]]`, in microseconds since midnight.
 pub fn parse_time_micros(text: &str) -> Option<i64> {
     match split_clock(text.as_bytes())? {
         (micros, []) => Some(micros),
@@ -235,7 +247,10 @@ fn two_digits_only(bytes: &[u8]) -> Option<i64> {
 }
 
 /// The date at the front, in days since 1970-01-01, and what follows it.
-fn split_date(bytes: &[u8]) -> Option<(i32, &[u8])> {
+fn split_date(bytes: &[u8], form: DateForm) -> Option<(i32, &[u8])> {
+    if form != DateForm::ISO {
+        return form.split(bytes);
+    }
     let (date, rest) = bytes.split_at_checked(10)?;
     if date[4] != b'-' || date[7] != b'-' {
         return None;
@@ -268,8 +283,8 @@ fn days_since_epoch(year: i32, month: usize, day: i32) -> Option<i32> {
 }
 
 /// The local timestamp at the front, in microseconds, and what follows it.
-fn split_timestamp(bytes: &[u8]) -> Option<(i64, &[u8])> {
-    let (days, rest) = split_date(bytes)?;
+fn split_timestamp(bytes: &[u8], form: DateForm) -> Option<(i64, &[u8])> {
+    let (days, rest) = split_date(bytes, form)?;
     match rest {
         [b'T' | b' ', clock @ ..] => {
             let (micros, rest) = split_clock(clock)?;
@@ -281,20 +296,21 @@ fn split_timestamp(bytes: &[u8]) -> Option<(i64, &[u8])> {
 
 /// The time of day at the front, in microseconds since midnight, and what follows it.
 fn split_clock(bytes: &[u8]) -> Option<(i64, &[u8])> {
-    let (clock, rest) = bytes.split_at_checked(8)?;
-    if clock[2] != b':' || clock[5] != b':' {
+    let (clock, rest) = bytes.split_at_checked(5)?;
+    let (hours, minutes) = (two_digits(clock)?, two_digits(&clock[3..])?);
+    if clock[2] != b':' || hours > 23 || minutes > 59 {
         return None;
     }
-    let (hours, minutes, seconds) = (
-        two_digits(clock)?,
-        two_digits(&clock[3..])?,
-        two_digits(&clock[6..])?,
-    );
-    if hours > 23 || minutes > 59 || seconds > 59 {
+    let minute_micros = (hours * 3600 + minutes * 60) * MICROS_PER_SECOND;
+    let [b':', rest @ ..] = rest else {
+        return Some((minute_micros, rest));
+    };
+    let (seconds, rest) = (two_digits(rest)?, &rest[2..]);
+    if seconds > 59 {
         return None;
     }
-    let whole_micros = (hours * 3600 + minutes * 60 + seconds) * MICROS_PER_SECOND;
-    let [b'.', fraction @ ..] = rest else {
+    let whole_micros = minute_micros + seconds * MICROS_PER_SECOND;
+    let [b'.' | b',', fraction @ ..] = rest else {
         return Some((whole_micros, rest));
     };
     let mut fraction_micros = 0;

@@ -10,6 +10,7 @@ use iceberg::spec::{PrimitiveType, Type};
 
 use super::evidence::{Evidence, TextType};
 use super::nested::{Nested, Shape, TextCause};
+use super::text_value::{DateForm, DateForms};
 use super::types;
 use crate::domain::{ColumnType, PartNumber, PartRecord};
 
@@ -73,6 +74,36 @@ pub enum Fit {
     Untold,
     /// At least one does not.
     No,
+}
+
+/// In which form columns write their dates, where it is not `YYYY-MM-DD`.
+pub type ColumnDates = HashMap<String, DateForm>;
+
+/// In which form each column writes its dates, over all that is known of it. One whose parts do not agree has none.
+pub fn column_dates<'a>(
+    evidence: impl IntoIterator<Item = (&'a str, &'a Evidence)>,
+) -> ColumnDates {
+    let mut forms: HashMap<&str, DateForms> = HashMap::new();
+    for (name, evidence) in evidence {
+        if let Some(found) = evidence.date_forms() {
+            let known = forms.entry(name).or_insert(DateForms::ALL);
+            *known = known.intersection(found);
+        }
+    }
+    let decided = forms.into_iter().filter_map(|(name, forms)| {
+        let form = forms.decided().filter(|form| *form != DateForm::ISO);
+        Some((name.to_owned(), form?))
+    });
+    decided.collect()
+}
+
+/// [`column_dates`] of the text columns of parts.
+pub fn dates_of_parts<'a>(parts: impl IntoIterator<Item = &'a PartRecord>) -> ColumnDates {
+    let columns = parts.into_iter().flat_map(|record| &record.columns);
+    column_dates(columns.filter_map(|column| match &column.content {
+        ColumnType::Text(evidence) => Some((column.name.as_str(), evidence)),
+        ColumnType::Typed { .. } | ColumnType::Void => None,
+    }))
 }
 
 /// Whether text values fit a type, without looking at them again.
@@ -236,9 +267,15 @@ impl Statements<'_> {
             }
         }
         if let UnifiedType::Typed(r#type) = &content {
+            // A part whose dates nothing decides takes the form of the others.
+            let mut forms = DateForms::ALL;
+            for found in self.text.iter().filter_map(|(_, one)| one.date_forms()) {
+                forms = forms.intersection(found);
+            }
             for (part, evidence) in &self.text {
-                if fit(evidence, r#type) == Fit::No {
-                    let found = describe_part(&ColumnType::Text((*evidence).clone()));
+                let evidence = evidence.with_date_forms(forms);
+                if fit(&evidence, r#type) == Fit::No {
+                    let found = describe_part(&ColumnType::Text(evidence.into_owned()));
                     disagree(*part, &content, found);
                 }
             }

@@ -44,6 +44,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::ingest::Limits;
 use crate::ingest::convert::{self, Source};
 use crate::ingest::csv::sniff;
+use crate::schema::unify::ColumnDates;
 use crate::schema::{SchemaPlan, TableColumns, UnifiedColumn, plan, unify};
 use crate::store::layout::{Layout, part_stem};
 
@@ -75,6 +76,8 @@ pub struct CommitPlan {
     pub schema: SchemaPlan,
     /// Whether what was there is deleted.
     pub replaces: bool,
+    /// In which form the text columns of the parts write their dates.
+    pub dates: ColumnDates,
 }
 
 /// Plans a commit of these parts; pure. `table` is the table as it is, if it is.
@@ -90,7 +93,8 @@ pub fn plan_commit<'a>(
             "This session has no parts, so there is nothing to commit. To publish an empty table, upload an empty file as a part and commit with conflict_resolution overwrite.",
         ));
     }
-    let columns = unify_parts(parts)?;
+    let columns = unify_parts(parts.clone())?;
+    let dates = unify::dates_of_parts(parts);
     match (table, resolution) {
         (Some(_), ConflictResolution::Fail) => Err(Error::new(
             ErrorCode::DatasetExists,
@@ -103,6 +107,7 @@ pub fn plan_commit<'a>(
         (None, _) => Ok(CommitPlan {
             schema: plan::create(&columns),
             replaces: false,
+            dates,
         }),
         (Some(table), ConflictResolution::Overwrite) => Ok(CommitPlan {
             schema: if columns.is_empty() {
@@ -111,10 +116,12 @@ pub fn plan_commit<'a>(
                 plan::replace(&columns, table)
             },
             replaces: true,
+            dates,
         }),
         (Some(table), ConflictResolution::Append) if columns.is_empty() => Ok(CommitPlan {
             schema: unchanged(table),
             replaces: false,
+            dates,
         }),
         (Some(table), ConflictResolution::Append) => {
             let schema = plan::append(&columns, table, evolution).map_err(|differences| {
@@ -132,6 +139,7 @@ pub fn plan_commit<'a>(
             Ok(CommitPlan {
                 schema,
                 replaces: false,
+                dates,
             })
         }
     }
@@ -237,7 +245,7 @@ async fn write_and_publish(
         .await
         .map_err(refused)?;
     let parts = session.records().filter(|record| record.rows > 0);
-    let making = parts.map(|record| table_file(context, intent, record, &plan.schema));
+    let making = parts.map(|record| table_file(context, intent, record, plan));
     let outcomes: Vec<Result<TableFile>> =
         stream::iter(making).buffered(PARTS_AT_ONCE).collect().await;
     let files = all_or_refusal(outcomes).map_err(refused)?;
@@ -281,8 +289,9 @@ async fn table_file(
     context: &CommitContext,
     intent: &CommitIntent,
     record: &PartRecord,
-    schema: &SchemaPlan,
+    plan: &CommitPlan,
 ) -> Result<TableFile> {
+    let schema = &plan.schema;
     let session = &intent.session;
     let name = format!("{session}-{}-{}.parquet", part_stem(record), intent.attempt);
     let (part, rows) = (record.part, record.rows);
@@ -326,6 +335,7 @@ async fn table_file(
         }
     }
     let source = part_source(context, session, record);
+    let dates = plan.dates.clone();
     let turn = context
         .conversions
         .clone()
@@ -334,7 +344,7 @@ async fn table_file(
         .map_err(Error::internal)?;
     let converted = blocking(move || {
         let _turn = turn;
-        let file_bytes = convert::convert(&source, &fields, &path)?;
+        let file_bytes = convert::convert(&source, &fields, &dates, &path)?;
         Ok(TableFile {
             location,
             path,

@@ -64,7 +64,7 @@ pub async fn dry_run(
     let table = base.as_ref().map(BaseTable::columns);
     let plan = plan_session(context, session, table.as_ref(), request).await?;
     let parts = || session.records().filter(|record| record.rows > 0);
-    let checks = parts().map(|record| check_values(context, &session.id, record, &plan.schema));
+    let checks = parts().map(|record| check_values(context, &session.id, record, &plan));
     let outcomes: Vec<Result<()>> = stream::iter(checks).buffered(PARTS_AT_ONCE).collect().await;
     all_or_refusal(outcomes)?;
     let action = match (&table, plan.replaces) {

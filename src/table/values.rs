@@ -12,8 +12,9 @@ use crate::blocking::blocking;
 use crate::domain::{CommitRequest, PartRecord, Session, SessionId};
 use crate::error::{Error, ErrorCode, Result};
 use crate::ingest::convert;
+use crate::schema::TableColumns;
 use crate::schema::plan::{self, Problem};
-use crate::schema::{SchemaPlan, TableColumns};
+use crate::schema::unify::{self, ColumnDates};
 
 /// Key of the list of values in a refusal.
 const MISFITS: &str = "misfits";
@@ -37,12 +38,13 @@ pub(super) async fn check_values(
     context: &CommitContext,
     session: &SessionId,
     record: &PartRecord,
-    schema: &SchemaPlan,
+    plan: &CommitPlan,
 ) -> Result<()> {
-    if has_final_file(record, schema) {
+    if has_final_file(record, &plan.schema) {
         return Ok(());
     }
-    check_against(context, session, record, conversion_fields(record, schema)).await
+    let fields = conversion_fields(record, &plan.schema);
+    check_against(context, session, record, fields, &plan.dates).await
 }
 
 /// Makes sure that a part's values fit these fields.
@@ -51,17 +53,18 @@ async fn check_against(
     session: &SessionId,
     record: &PartRecord,
     fields: Vec<NestedFieldRef>,
+    dates: &ColumnDates,
 ) -> Result<()> {
     if fields.is_empty() {
         return Ok(());
     }
     let source = part_source(context, session, record);
-    let part = record.part;
+    let (part, dates) = (record.part, dates.clone());
     let turn = context.conversions.clone().acquire_owned().await;
     let turn = turn.map_err(Error::internal)?;
     let checked = blocking(move || {
         let _turn = turn;
-        convert::check(&source, &fields)
+        convert::check(&source, &fields, &dates)
     });
     checked.await.map_err(|error| error.with("part", part.0))
 }
@@ -125,10 +128,11 @@ async fn explain(
         .filter(|difference| difference.problem == Problem::IncompatibleType)
         .filter_map(|difference| table.field(&difference.column).cloned())
         .collect();
+    let dates = unify::dates_of_parts(session.records());
     let checks = session.records().map(|record| {
         let named = |name: &str| record.columns.iter().any(|column| column.name == name);
         let fields = fields.iter().filter(|field| named(&field.name)).cloned();
-        check_against(context, &session.id, record, fields.collect())
+        check_against(context, &session.id, record, fields.collect(), &dates)
     });
     let outcomes: Vec<Result<()>> = stream::iter(checks).buffered(PARTS_AT_ONCE).collect().await;
     match all_or_refusal(outcomes) {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::client::{AS_NDJSON, AS_PARQUET, Target};
+use crate::support::client::{AS_CSV, AS_NDJSON, AS_PARQUET, Target, session_id_of};
 use crate::support::data::Expectation;
 use crate::support::python::run_json;
 use crate::support::server::TestServer;
@@ -190,6 +190,85 @@ fn types_are_settled_over_all_parts_from_the_raw_text() {
     ]);
     assert_table_holds(&server, &target(), &Expectation::new(&columns).rows(&rows));
     assert_files_are_sound(&server, &target());
+}
+
+/// One part decides for all; parts that contradict each other make text.
+#[test]
+fn the_form_of_dates_is_settled_over_all_parts() {
+    let server = TestServer::start();
+    let api = server.api();
+    let load = |mode: &str, parts: &[&str]| {
+        let session = api.open_session();
+        for (number, csv) in parts.iter().enumerate() {
+            api.put_csv(&session, number as u32, csv);
+        }
+        api.commit(&session, &target(), mode)
+    };
+    let parts = [
+        "day,either\n03/04/2024,13/01/2024\n",
+        "day,either\n13/04/2024,01/13/2024\n",
+        "day,either\n05/06/2024,02/02/2024\n",
+    ];
+    load("fail", &parts).expect(200);
+    let columns = [("day", "date"), ("either", "string")];
+    let mut rows = vec![
+        json!(["2024-04-03", "13/01/2024"]),
+        json!(["2024-04-13", "01/13/2024"]),
+        json!(["2024-06-05", "02/02/2024"]),
+    ];
+    let expected = Expectation::new(&columns).rows(&json!(rows));
+    assert_table_holds(&server, &target(), &expected);
+    // A table of dates takes another form, but guesses none.
+    let refusal = load("append", &["day\n03/04/2024\n"]).expect_refusal(409, "schema_mismatch");
+    let help = refusal["differences"][0]["help"].as_str().expect("help");
+    assert!(help.contains("day-first or month-first"), "{refusal}");
+    assert_eq!(
+        refusal["misfits"][0]["examples"][0]["value"],
+        json!("03/04/2024")
+    );
+    let refusal = load("append", &["day\n03/14/2024\n", "day\n14/03/2024\n"])
+        .expect_refusal(409, "schema_mismatch");
+    assert_eq!(refusal["differences"][0]["column"], json!("day"));
+    load("append", &["day\n03/14/2024\n", "day\n03/04/2024\n"]).expect(200);
+    rows.extend([json!(["2024-03-14", null]), json!(["2024-03-04", null])]);
+    let expected = Expectation::new(&columns).rows(&json!(rows));
+    assert_table_holds(&server, &target(), &expected);
+    // A session that is bound to the table refuses at once what it cannot tell.
+    let bound = session_id_of(&api.open_bound_session(&target()));
+    api.put_part(&bound, 0, b"day\n03/04/2024\n", AS_CSV)
+        .expect_refusal(409, "value_not_castable");
+    api.put_csv(&bound, 0, "day\n14.03.2024\n");
+    api.commit(&bound, &target(), "append").expect(200);
+    rows.push(json!(["2024-03-14", null]));
+    let expected = Expectation::new(&columns).rows(&json!(rows));
+    assert_table_holds(&server, &target(), &expected);
+}
+
+#[test]
+fn dates_of_a_parquet_part_and_of_text_meet() {
+    let server = TestServer::start();
+    let api = server.api();
+    let path = server.scratch("dates.parquet");
+    let typed = "--dates".to_owned();
+    run_json(
+        "make_parquet.py",
+        &[
+            path.display().to_string(),
+            typed,
+            r#"["2024-01-31"]"#.to_owned(),
+        ],
+    );
+    let parquet = std::fs::read(&path).expect("read");
+    let session = api.open_session();
+    api.put_part(&session, 0, &parquet, AS_PARQUET).expect(201);
+    api.put_csv(&session, 1, "day\n03/04/2024\n");
+    api.commit(&session, &target(), "fail")
+        .expect_refusal(409, "sources_disagree");
+    api.put_csv(&session, 2, "day\n14/04/2024\n");
+    api.commit(&session, &target(), "fail").expect(200);
+    let rows = json!([["2024-01-31"], ["2024-04-03"], ["2024-04-14"]]);
+    let expected = Expectation::new(&[("day", "date")]).rows(&rows);
+    assert_table_holds(&server, &target(), &expected);
 }
 
 #[test]

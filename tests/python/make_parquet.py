@@ -2,6 +2,7 @@
 
     make_parquet.py OUT --from EXPECTATION.json     the rows that `expected.py` builds from the description
     make_parquet.py OUT --rows JSON                 a list of objects
+    make_parquet.py OUT --dates JSON                a list of dates, as the column `day`
     make_parquet.py OUT --megabytes N               N MiB, less at most 2 %, that hardly compress; one row group, as pyarrow likes it
 """
 
@@ -37,9 +38,15 @@ def main():
     what.add_argument("--from", dest="expectation")
     what.add_argument("--megabytes", type=int)
     what.add_argument("--rows", type=json.loads)
+    what.add_argument("--dates", type=json.loads)
     arguments = parser.parse_args()
-    if arguments.rows or arguments.expectation:
-        table = pa.Table.from_pylist(arguments.rows) if arguments.rows else expected.load(arguments.expectation)
+    if arguments.rows or arguments.dates or arguments.expectation:
+        if arguments.rows:
+            table = pa.Table.from_pylist(arguments.rows)
+        elif arguments.dates:
+            table = pa.table({"day": pa.array(arguments.dates).cast(pa.date32())})
+        else:
+            table = expected.load(arguments.expectation)
         pyarrow.parquet.write_table(table, arguments.out)
         report(arguments.out, table)
         return

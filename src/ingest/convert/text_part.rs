@@ -20,6 +20,8 @@ use crate::ingest::raw::{BATCH_CELLS_MAX, RawBatch, RawColumn};
 use crate::ingest::text::TextReader;
 use crate::schema::nested::{Nested, TextCause};
 use crate::schema::plan::TableColumns;
+use crate::schema::text_value::{self, DateForm, DateForms};
+use crate::schema::unify::ColumnDates;
 use crate::schema::{Evidence, TextType, UnifiedColumn, UnifiedType, types, unify};
 
 /// Places that fell back to JSON text which one part's issues list.
@@ -33,7 +35,7 @@ fn open_text(source: &Source) -> Result<TextReader> {
 }
 
 /// What decides the fields of a data file, cheap to compare after every batch.
-type TypeState = Vec<(Option<TextType>, bool, Option<Type>)>;
+type TypeState = Vec<(Option<TextType>, Option<DateForm>, bool, Option<Type>)>;
 
 /// Finds what a text part holds and writes its data file.
 pub(super) fn discover(
@@ -59,7 +61,8 @@ pub(super) fn discover(
                 .then(|| file_fields(&unified(reader.columns(), &evidence), table))
                 .filter(|fields| !fields.is_empty());
             if let Some(fields) = fields {
-                early = Some((state, TextWriter::create(output, fields)?));
+                let dates = dates(reader.columns(), &evidence);
+                early = Some((state, TextWriter::create(output, fields, &dates)?));
             } else if early.as_ref().is_none_or(|(known, _)| *known != state) {
                 early = None;
                 is_given_up = true;
@@ -79,7 +82,10 @@ pub(super) fn discover(
     let fields = file_fields(&columns, table);
     let file_bytes = match early {
         Some((_, writer)) => Some(writer.finish()?),
-        None if rows > 0 => Some(convert(source, &fields, output)?),
+        None if rows > 0 => {
+            let dates = dates(reader.columns(), &evidence);
+            Some(convert(source, &fields, &dates, output)?)
+        }
         None => None,
     };
     Ok(Discovered {
@@ -120,9 +126,16 @@ fn type_state(evidence: &[Evidence]) -> TypeState {
         .iter()
         .map(|evidence| {
             let nested = evidence.nested().and_then(|_| types::of_evidence(evidence));
-            (evidence.text_type(), evidence.fits_int32(), nested)
+            let form = evidence.date_forms().and_then(DateForms::decided);
+            (evidence.text_type(), form, evidence.fits_int32(), nested)
         })
         .collect()
+}
+
+/// In which form the columns write their dates.
+fn dates(names: &[String], evidence: &[Evidence]) -> ColumnDates {
+    let named = names.iter().map(String::as_str).zip(evidence);
+    unify::column_dates(named)
 }
 
 fn unified(names: &[String], evidence: &[Evidence]) -> Vec<UnifiedColumn> {
@@ -155,13 +168,22 @@ fn bound_fields(evidence: &mut [Evidence], columns_max: usize) {
     }
 }
 
-/// One issue for each place whose nested values are kept as JSON text.
+/// One issue for each column of dates that nothing decides, and for each place whose nested values are kept as JSON text.
 fn text_issues(columns: &[UnifiedColumn]) -> Vec<PartIssue> {
     let mut issues = Vec::new();
     for column in columns {
         let UnifiedType::Text(evidence) = &column.content else {
             continue;
         };
+        if evidence.is_ambiguous() {
+            issues.push(PartIssue {
+                issue: format!(
+                    "`{}` has dates that could be day-first or month-first, and no value tells which; it stays text, unless another part tells. Write them as YYYY-MM-DD",
+                    column.name
+                ),
+                column: Some(column.name.clone()),
+            });
+        }
         let Some(nested) = evidence.nested() else {
             continue;
         };
@@ -178,8 +200,13 @@ fn text_issues(columns: &[UnifiedColumn]) -> Vec<PartIssue> {
 }
 
 /// Writes a text part's data file with these columns.
-pub(super) fn convert(source: &Source, fields: &[NestedFieldRef], output: &Path) -> Result<u64> {
-    read_into(source, TextWriter::create(output, fields.to_vec())?)
+pub(super) fn convert(
+    source: &Source,
+    fields: &[NestedFieldRef],
+    dates: &ColumnDates,
+    output: &Path,
+) -> Result<u64> {
+    read_into(source, TextWriter::create(output, fields.to_vec(), dates)?)
 }
 
 fn read_into(source: &Source, mut writer: TextWriter) -> Result<u64> {
@@ -217,10 +244,12 @@ fn rows_at_once(schema: &Schema, batch: &RawBatch) -> usize {
 }
 
 /// Reads a text part and makes sure that its values fit these columns.
-pub(super) fn check(source: &Source, fields: &[NestedFieldRef]) -> Result<()> {
-    read_into(source, TextWriter::checking(fields.to_vec())?).map(drop)
+pub(super) fn check(source: &Source, fields: &[NestedFieldRef], dates: &ColumnDates) -> Result<()> {
+    read_into(source, TextWriter::checking(fields.to_vec(), dates)?).map(drop)
 }
 
+/// Why a date or timestamp does not fit.
+const OTHER_FORM: &str = "dates and timestamps are YYYY-MM-DD[ HH:MM:SS[zone]], or in another form that all values of the column share and that leaves no doubt of day and month";
 /// Values of a column that a refusal names.
 const EXAMPLES_MAX: usize = 5;
 
@@ -230,6 +259,8 @@ struct TextWriter {
     file: Option<DataFileWriter>,
     schema: SchemaRef,
     fields: Vec<NestedFieldRef>,
+    /// In which form each of them has its dates.
+    forms: Vec<DateForm>,
     misfits: BTreeMap<usize, Misfits>,
 }
 
@@ -243,11 +274,18 @@ struct Misfits {
 
 impl Misfits {
     /// Takes in the first misfit of a batch, and looks for more behind it. Slow, for a refusal only.
-    fn note(&mut self, first: Misfit, batch: &RawBatch, column: &RawColumn, target: &DataType) {
+    fn note(
+        &mut self,
+        first: Misfit,
+        batch: &RawBatch,
+        column: &RawColumn,
+        (target, form): (&DataType, DateForm),
+    ) {
         let behind = first.row_in_batch + 1;
         self.push(batch.first_row + first.row_in_batch as u64, first.value);
         for row in behind..batch.row_count {
-            if let Err(misfit) = encode::encode_column(&column.copy_of(row..row + 1), target) {
+            if let Err(misfit) = encode::encode_column(&column.copy_of(row..row + 1), target, form)
+            {
                 self.push(batch.first_row + row as u64, misfit.value);
             }
         }
@@ -270,18 +308,23 @@ impl Misfits {
 }
 
 impl TextWriter {
-    fn create(output: &Path, fields: Vec<NestedFieldRef>) -> Result<Self> {
+    fn create(output: &Path, fields: Vec<NestedFieldRef>, dates: &ColumnDates) -> Result<Self> {
         let file = DataFileWriter::create(output, fields.clone())?;
         Ok(Self {
             file: Some(file),
-            ..Self::checking(fields)?
+            ..Self::checking(fields, dates)?
         })
     }
 
     /// One that keeps nothing but the misfits.
-    fn checking(fields: Vec<NestedFieldRef>) -> Result<Self> {
+    fn checking(fields: Vec<NestedFieldRef>, dates: &ColumnDates) -> Result<Self> {
+        let form_of = |field: &NestedFieldRef| dates.get(&field.name).copied();
         Ok(Self {
             file: None,
+            forms: fields
+                .iter()
+                .map(|field| form_of(field).unwrap_or(DateForm::ISO))
+                .collect(),
             schema: data_file::arrow_schema(&fields)?,
             fields,
             misfits: BTreeMap::new(),
@@ -315,7 +358,7 @@ impl TextWriter {
             .collect();
         let schema = self.schema.clone();
         let mut arrays: Vec<ArrayRef> = Vec::with_capacity(schema.fields().len());
-        for (index, field) in schema.fields().iter().enumerate() {
+        for (index, (field, form)) in schema.fields().iter().zip(self.forms.clone()).enumerate() {
             let column = index_by_name
                 .get(field.name().as_str())
                 .and_then(|index| batch.columns.get(*index));
@@ -324,11 +367,11 @@ impl TextWriter {
                 arrays.push(nulls);
                 continue;
             };
-            match encode::encode_column(column, field.data_type()) {
+            match encode::encode_column(column, field.data_type(), form) {
                 Ok(array) => arrays.push(array),
                 Err(misfit) => {
                     let misfits = self.misfits.entry(index).or_default();
-                    misfits.note(misfit, batch, column, field.data_type());
+                    misfits.note(misfit, batch, column, (field.data_type(), form));
                 }
             }
         }
@@ -351,7 +394,9 @@ impl TextWriter {
         match first {
             None => self.file.map_or(Ok(0), DataFileWriter::finish),
             Some((field, (row, value))) => {
-                let refusal = not_castable(&field.name, Some(*row), value, &field.field_type, None);
+                let reason = text_value::is_temporal(value).then_some(OTHER_FORM);
+                let refusal =
+                    not_castable(&field.name, Some(*row), value, &field.field_type, reason);
                 Err(refusal.with("misfits", listed))
             }
         }

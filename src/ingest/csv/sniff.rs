@@ -13,9 +13,7 @@ use std::collections::BTreeMap;
 
 use super::dialect::{Dialect, Escape, Given, Newline};
 use super::{Cell, CsvLimits, CsvReader};
-use crate::schema::text_value::{
-    is_null_word, parse_boolean, parse_date, parse_float64, parse_timestamp, parse_timestamptz,
-};
+use crate::schema::text_value::{is_null_word, is_temporal, parse_boolean, parse_float64};
 
 /// Bytes of the start of a part that are looked at.
 pub const SAMPLE_BYTES: usize = 128 << 10;
@@ -349,11 +347,7 @@ pub(super) fn is_datum(text: &str) -> bool {
     let has_letter = text.chars().any(char::is_alphabetic);
     (has_digit && !has_letter)
         || parse_boolean(text).is_some()
-        || (has_digit
-            && (parse_float64(text).is_some()
-                || parse_date(text).is_some()
-                || parse_timestamp(text).is_some()
-                || parse_timestamptz(text).is_some()))
+        || (has_digit && (parse_float64(text).is_some() || is_temporal(text)))
 }
 
 /// Where the table of a reading starts, and what its first rows are.

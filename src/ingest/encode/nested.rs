@@ -15,6 +15,7 @@ use crate::ingest::error::cut_value;
 use crate::ingest::raw::RawColumn;
 use crate::schema::evidence::CellKind;
 use crate::schema::json;
+use crate::schema::text_value::DateForm;
 
 /// Objects as structs.
 pub(super) fn encode_struct(column: &RawColumn, fields: &Fields) -> Result<ArrayRef, Misfit> {
@@ -40,7 +41,7 @@ pub(super) fn encode_struct(column: &RawColumn, fields: &Fields) -> Result<Array
     let mut arrays = Vec::with_capacity(fields.len());
     for (field, mut child) in fields.iter().zip(children) {
         child.fill_nulls(column.len());
-        let array = encode_column(&child, field.data_type())?;
+        let array = encode_column(&child, field.data_type(), DateForm::ISO)?;
         let missing = (0..column.len()).find(|&row| is_valid[row] && array.is_null(row));
         if let (false, Some(row)) = (field.is_nullable(), missing) {
             return Err(misfit(row, column.get(row).1));
@@ -70,10 +71,11 @@ pub(super) fn encode_list(column: &RawColumn, element: &FieldRef) -> Result<Arra
         ends.push(elements.len());
     }
     let row_of = |index: usize| ends.partition_point(|&end| end <= index);
-    let values = encode_column(&elements, element.data_type()).map_err(|inner| Misfit {
-        row_in_batch: row_of(inner.row_in_batch),
-        ..inner
-    })?;
+    let values =
+        encode_column(&elements, element.data_type(), DateForm::ISO).map_err(|inner| Misfit {
+            row_in_batch: row_of(inner.row_in_batch),
+            ..inner
+        })?;
     let missing = (0..values.len()).find(|&index| values.is_null(index));
     if let (false, Some(index)) = (element.is_nullable(), missing) {
         let row = row_of(index);

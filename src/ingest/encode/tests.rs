@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::schema::evidence::tests::any_column;
 use crate::schema::evidence::{CellKind::*, Evidence, TextType};
+use crate::schema::text_value::DateForms;
 
 fn column_of<'a>(cells: impl IntoIterator<Item = (CellKind, &'a str)>) -> RawColumn {
     let mut column = RawColumn::default();
@@ -65,7 +66,7 @@ fn one_cell_for_each_target() {
         (DataType::Date32, JsonString, "2024-02-29", true),
         (DataType::Date32, JsonNumber, "20240229", false),
         (time.clone(), Plain, "12:00:00.5", true),
-        (time, Plain, "12:00", false),
+        (time, Plain, "12:00", true),
         (local.clone(), Plain, "2024-02-29T00:00:00", true),
         (local.clone(), Plain, "2024-02-29", false),
         (local, Plain, "2024-02-29T00:00:00Z", false),
@@ -83,7 +84,8 @@ fn one_cell_for_each_target() {
         (DataType::Decimal128(0, 0), Plain, "1", false),
     ];
     for (target, kind, text, fits) in table {
-        let encoded = encode_column(&column_of([(Null, ""), (*kind, *text)]), target);
+        let column = column_of([(Null, ""), (*kind, *text)]);
+        let encoded = encode_column(&column, target, DateForm::ISO);
         match encoded {
             Ok(array) => {
                 assert!(*fits, "{kind:?} {text:?} as {target}");
@@ -116,10 +118,10 @@ fn null_words_are_text_only_in_text() {
         DataType::Binary,
         DataType::Decimal128(5, 2),
     ] {
-        let array = encode_column(&column, &target).unwrap();
+        let array = encode_column(&column, &target, DateForm::ISO).unwrap();
         assert_eq!((array.null_count(), array.data_type()), (2, &target));
     }
-    let text = encode_column(&column, &DataType::Utf8).unwrap();
+    let text = encode_column(&column, &DataType::Utf8, DateForm::ISO).unwrap();
     assert_eq!(
         text.as_string::<i32>().iter().collect::<Vec<_>>(),
         [Some("NA"), None]
@@ -128,12 +130,17 @@ fn null_words_are_text_only_in_text() {
 
 #[test]
 fn values_are_exact() {
-    let decimal =
-        encode_column(&column_of([(Plain, "-12.5")]), &DataType::Decimal128(9, 2)).unwrap();
+    let decimal = encode_column(
+        &column_of([(Plain, "-12.5")]),
+        &DataType::Decimal128(9, 2),
+        DateForm::ISO,
+    )
+    .unwrap();
     assert_eq!(decimal.as_primitive::<Decimal128Type>().value(0), -1250);
     let zoned = encode_column(
         &column_of([(Plain, "1970-01-01T01:00:00+01")]),
         &timestamp(Some("UTC")),
+        DateForm::ISO,
     )
     .unwrap();
     assert_eq!(zoned.as_primitive::<TimestampMicrosecondType>().value(0), 0);
@@ -141,7 +148,7 @@ fn values_are_exact() {
 
 /// The value as its type prints it, in the spelling that [`canonical`] reduces every accepted text
 /// to.
-fn print_back(array: &ArrayRef, text_type: TextType, row: usize) -> String {
+fn print_back(array: &ArrayRef, text_type: TextType, form: DateForm, row: usize) -> String {
     let micros = || array.as_primitive::<TimestampMicrosecondType>().value(row);
     match text_type {
         TextType::Boolean => array.as_boolean().value(row).to_string(),
@@ -149,15 +156,17 @@ fn print_back(array: &ArrayRef, text_type: TextType, row: usize) -> String {
         TextType::Float64 => canonical(
             &format!("{:e}", array.as_primitive::<Float64Type>().value(row)),
             text_type,
+            form,
         ),
         TextType::Date => {
             let days = TimeDelta::days(array.as_primitive::<Date32Type>().value(row).into());
-            (NaiveDate::default() + days).to_string()
+            form.print(NaiveDate::default() + days)
         }
-        TextType::Timestamp => DateTime::from_timestamp_micros(micros())
-            .unwrap()
-            .format("%Y-%m-%dT%H:%M:%S.%6f")
-            .to_string(),
+        TextType::Timestamp => {
+            let time = DateTime::from_timestamp_micros(micros()).unwrap();
+            let clock = time.format("%H:%M:%S.%6f");
+            format!("{}T{clock}", form.print(time.date_naive()))
+        }
         TextType::TimestampTz => DateTime::from_timestamp_micros(micros())
             .unwrap()
             .format("%Y-%m-%dT%H:%M:%S.%6fZ")
@@ -166,9 +175,21 @@ fn print_back(array: &ArrayRef, text_type: TextType, row: usize) -> String {
     }
 }
 
+/// A clock with seconds, and six digits of their fraction.
+fn full_clock(clock: &str) -> String {
+    let (whole, fraction) = clock.split_once(['.', ',']).unwrap_or((clock, ""));
+    let seconds = if whole.len() == 5 { ":00" } else { "" };
+    format!("{whole}{seconds}.{:0<6}", fraction.trim_end_matches('0'))
+}
+
+fn form_of(evidence: &Evidence) -> DateForm {
+    let form = evidence.date_forms().and_then(DateForms::decided);
+    form.unwrap_or(DateForm::ISO)
+}
+
 /// Takes away the spelling that carries no meaning, and nothing else; by text alone where that is
 /// possible.
-fn canonical(text: &str, text_type: TextType) -> String {
+fn canonical(text: &str, text_type: TextType, form: DateForm) -> String {
     match text_type {
         TextType::Boolean => text.to_lowercase(),
         TextType::Int64 | TextType::Date | TextType::Text => text.to_owned(),
@@ -190,23 +211,26 @@ fn canonical(text: &str, text_type: TextType) -> String {
             }
         }
         TextType::Timestamp => {
-            let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
-            let fraction = fraction.trim_end_matches('0');
-            format!("{}.{fraction:0<6}", seconds.replace(' ', "T"))
+            let clock_at = text.rfind(['T', ' ']).unwrap();
+            format!(
+                "{}T{}",
+                &text[..clock_at],
+                full_clock(&text[clock_at + 1..])
+            )
         }
         TextType::TimestampTz => {
-            let spelled = format!("{}T{}", &text[..10], text[11..].replace(' ', ""));
-            let at = 19 + spelled[19..].find(['Z', '+', '-']).unwrap();
-            let (local, zone) = spelled.split_at(at);
-            let digits = zone.replace(':', "");
-            let zone = match digits.len() {
-                1 => "+0000".to_owned(),
-                3 => format!("{digits}00"),
-                _ => digits,
+            let clock_at = text.find(':').unwrap() - 2;
+            let zone_at = clock_at + text[clock_at..].find(['Z', 'U', '+', '-', ' ']).unwrap();
+            let digits = text[zone_at..].replace([':', ' '], "");
+            let zone = match digits.as_str() {
+                "Z" | "UTC" => "+0000".to_owned(),
+                hours if hours.len() == 3 => format!("{hours}00"),
+                both => both.to_owned(),
             };
-            let fixed =
-                DateTime::parse_from_str(&format!("{local}{zone}"), "%Y-%m-%dT%H:%M:%S%.f%z")
-                    .unwrap();
+            let date = NaiveDate::default()
+                + TimeDelta::days(parse_date(&text[..clock_at - 1], form).unwrap().into());
+            let spelled = format!("{date}T{}{zone}", full_clock(&text[clock_at..zone_at]));
+            let fixed = DateTime::parse_from_str(&spelled, "%Y-%m-%dT%H:%M:%S%.f%z").unwrap();
             fixed.to_utc().format("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
         }
     }
@@ -221,13 +245,14 @@ proptest! {
         cells.iter().for_each(|(kind, text)| evidence.observe(*kind, text));
         let Some(text_type) = evidence.text_type() else { return Ok(()) };
         let column = column_of(cells.iter().map(|(kind, text)| (*kind, text.as_str())));
-        let array = encode_column(&column, &data_type(text_type)).expect("an inferred type fits");
+        let form = form_of(&evidence);
+        let array = encode_column(&column, &data_type(text_type), form).expect("an inferred type fits");
         prop_assert_eq!(array.null_count() > 0, evidence.has_nulls(text_type));
         for (row, (kind, text)) in cells.iter().enumerate() {
             if array.is_null(row) {
                 prop_assert!(*kind == Null || (kind.is_null_word(text) && text_type != TextType::Text));
             } else {
-                prop_assert_eq!(print_back(&array, text_type, row), canonical(text, text_type));
+                prop_assert_eq!(print_back(&array, text_type, form, row), canonical(text, text_type, form));
             }
         }
     }
@@ -237,13 +262,14 @@ proptest! {
         let mut evidence = Evidence::default();
         cells.iter().for_each(|(kind, text)| evidence.observe(*kind, text));
         let column = column_of(cells.iter().map(|(kind, text)| (*kind, text.as_str())));
+        let form = form_of(&evidence);
         for text_type in [
             TextType::Boolean, TextType::Int64, TextType::Float64, TextType::Date, TextType::Timestamp,
             TextType::TimestampTz, TextType::Text,
         ] {
-            let encoded = encode_column(&column, &data_type(text_type));
+            let encoded = encode_column(&column, &data_type(text_type), form);
             prop_assert_eq!(encoded.is_ok(), evidence.allows(text_type), "{:?}: {:?}", text_type, encoded.err());
         }
-        prop_assert_eq!(encode_column(&column, &DataType::Int32).is_ok(), evidence.fits_int32());
+        prop_assert_eq!(encode_column(&column, &DataType::Int32, form).is_ok(), evidence.fits_int32());
     }
 }

@@ -154,7 +154,7 @@ fn floats_print_back() {
 #[test]
 fn dates_exist() {
     check(
-        parse_date,
+        |text| parse_date(text, DateForm::ISO),
         &[
             ("1970-01-01", Some(0)),
             ("1969-12-31", Some(-1)),
@@ -181,7 +181,7 @@ fn dates_exist() {
 #[test]
 fn timestamps_keep_microseconds_and_zones_apart() {
     check(
-        parse_timestamp,
+        |text| parse_timestamp(text, DateForm::ISO),
         &[
             ("1970-01-01T00:00:01", Some(1_000_000)),
             ("1970-01-01 00:00:00.5", Some(500_000)),
@@ -193,14 +193,19 @@ fn timestamps_keep_microseconds_and_zones_apart() {
             ("1970-01-01T00:60:00", None),
             ("1970-01-01T00:00:60", None),
             ("1970-01-01t00:00:00", None),
-            ("1970-01-01T00:00", None),
+            ("1970-01-01T00:01", Some(60_000_000)),
+            ("1970-01-01T00:00:00,5", Some(500_000)),
+            ("1970-01-01T00", None),
+            ("1970-01-01T00:1", None),
+            ("1970-01-01T00:00:", None),
+            ("1970-01-01T00:00:1", None),
             ("1970-01-01", None),
             ("1970-01-01T00:00:00Z", None),
             ("1970-01-01  00:00:00", None),
         ],
     );
     check(
-        parse_timestamptz,
+        |text| parse_timestamptz(text, DateForm::ISO),
         &[
             ("1970-01-01T00:00:00Z", Some(0)),
             ("1970-01-01T02:00:00+02:00", Some(0)),
@@ -217,7 +222,10 @@ fn timestamps_keep_microseconds_and_zones_apart() {
             ("1970-01-01T00:00:00+02::0", None),
             ("1970-01-01T00:00:00+02:000", None),
             ("1970-01-01T00:00:00  +02", None),
-            ("1970-01-01T00:00:00 UTC", None),
+            ("1970-01-01T00:00:00 UTC", Some(0)),
+            ("1970-01-01T00:01UTC", Some(60_000_000)),
+            ("1970-01-01T00:00:00  UTC", None),
+            ("1970-01-01T00:00:00 GMT", None),
             ("0001-01-01T00:00:00+01", None),
             ("9999-12-31T23:30:00-01", None),
             ("0001-01-01T01:00:00+01", Some(-719_162 * MICROS_PER_DAY)),
@@ -229,7 +237,8 @@ fn timestamps_keep_microseconds_and_zones_apart() {
             ("23:59:59.999999", Some(MICROS_PER_DAY - 1)),
             ("00:00:00", Some(0)),
             ("1:00:00", None),
-            ("10:00", None),
+            ("00:01", Some(60_000_000)),
+            ("1:00", None),
         ],
     );
 }
@@ -280,7 +289,7 @@ fn every_day_of_the_calendar_is_the_one_of_chrono() {
     for day in 0..(DAYS_END_EXCLUSIVE as u64 + DAYS_TO_EPOCH as u64) {
         let date = first.checked_add_days(Days::new(day)).unwrap();
         assert_eq!(
-            parse_date(&date.format("%Y-%m-%d").to_string()),
+            parse_date(&date.format("%Y-%m-%d").to_string(), DateForm::ISO),
             Some(day as i32 - DAYS_TO_EPOCH)
         );
     }
@@ -366,7 +375,7 @@ proptest! {
     #[test]
     fn zoned_timestamps_are_those_of_chrono(text in nasty_text()) {
         if let Ok(expected) = DateTime::parse_from_rfc3339(&text.replacen(' ', "T", 1)) {
-            let found = parse_timestamptz(&text);
+            let found = parse_timestamptz(&text, DateForm::ISO);
             let nanos = expected.timestamp_subsec_nanos();
             if text.as_bytes()[10].is_ascii_uppercase() && nanos < 1_000_000_000 && found.is_some() {
                 prop_assert_eq!(found, Some(expected.timestamp_micros()));
@@ -380,9 +389,9 @@ proptest! {
         let others = [
             parse_boolean(&text).is_some(),
             number,
-            parse_date(&text).is_some(),
-            parse_timestamp(&text).is_some(),
-            parse_timestamptz(&text).is_some(),
+            parse_date(&text, DateForm::ISO).is_some(),
+            parse_timestamp(&text, DateForm::ISO).is_some(),
+            parse_timestamptz(&text, DateForm::ISO).is_some(),
             parse_time_micros(&text).is_some(),
             is_null_word(&text),
         ];

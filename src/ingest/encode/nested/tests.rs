@@ -54,7 +54,8 @@ fn expected(value: &Value, r#type: &Type) -> Value {
         (Type::Primitive(PrimitiveType::Double), value) => json!(value.as_f64()),
         (Type::Primitive(PrimitiveType::Date), value) => {
             json!(crate::schema::text_value::parse_date(
-                value.as_str().unwrap()
+                value.as_str().unwrap(),
+                DateForm::ISO
             ))
         }
         (_, value) => value.clone(),
@@ -111,7 +112,7 @@ proptest! {
         let r#type = types::of_evidence(&evidence).unwrap_or_else(types::open);
         let fields = fields_of(r#type.clone());
         let schema = arrow_schema(&fields).unwrap();
-        let array = encode_column(&column, schema.field(0).data_type()).unwrap();
+        let array = encode_column(&column, schema.field(0).data_type(), DateForm::ISO).unwrap();
         prop_assert_eq!(array.data_type(), schema.field(0).data_type());
         let batch = written_and_read(&fields, array);
         for (row, value) in values.iter().enumerate() {
@@ -131,7 +132,7 @@ fn what_a_declared_type_cannot_hold_is_a_misfit() {
             let (kind, text) = json::cell(value);
             column.push(kind, &text);
         }
-        encode_column(&column, schema.field(0).data_type())
+        encode_column(&column, schema.field(0).data_type(), DateForm::ISO)
     };
     let fits = encode(
         &declared,
@@ -180,7 +181,7 @@ fn what_a_declared_type_cannot_hold_is_a_misfit() {
         let mut column = RawColumn::default();
         column.push(CellKind::JsonNested, "[1]");
         column.push(CellKind::JsonNested, "[1,null]");
-        encode_column(&column, schema.field(0).data_type()).map(|array| array.len())
+        encode_column(&column, schema.field(0).data_type(), DateForm::ISO).map(|array| array.len())
     };
     assert_eq!(list(false), Ok(2));
     assert_eq!(
