@@ -1,9 +1,9 @@
 //! Reads NDJSON, one JSON object a line, a batch of cells at a time; also one JSON array of
-//! objects.
+//! objects, and objects written over several lines or several on a line.
 //!
 //! Owns where a record starts and ends and which columns there are. What stands inside of a record
-//! is the business of `row`. A part whose first character is `[` is read as one array of objects;
-//! anything else as lines. Blank lines are skipped. JSON is taken strictly as RFC 8259 has it.
+//! is the business of `row`. A part whose first character is `[` is read as one array of objects. How its first
+//! object is written tells whether lines hold whole objects. Blank lines are skipped. JSON is taken strictly as RFC 8259 has it.
 //!
 //! Columns appear in the order in which their keys are first seen, and may appear in any batch:
 //! earlier rows of that batch are null there, and the caller does the same for earlier batches.
@@ -29,6 +29,9 @@ use super::raw::{BATCH_CELLS_MAX, CELL_BYTES_CEILING, RawBatch};
 use crate::domain::part::PartIssue;
 use row::{RowOutcome, RowSink, read_row};
 use scan::ObjectScan;
+
+/// Bytes of the first object that are looked at.
+const FIRST_OBJECT_BYTES: usize = BUFFER_BYTES;
 
 /// The limits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -116,6 +119,8 @@ impl ColumnIndex {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Layout {
     Lines,
+    /// One object after the other, with white space between them or not.
+    Objects,
     /// Inside of an array; `first` until an object was read.
     Array {
         first: bool,
@@ -153,9 +158,17 @@ impl<R: Read> NdjsonReader<R> {
             row: 0,
             line: 1,
         };
-        if reader.skip_whitespace()? == Some(b'[') {
-            reader.source.consume(1);
-            reader.layout = Layout::Array { first: true };
+        let first = reader.skip_whitespace()?;
+        reader.source.look_ahead(FIRST_OBJECT_BYTES)?;
+        match first {
+            Some(b'[') => {
+                reader.source.consume(1);
+                reader.layout = Layout::Array { first: true };
+            }
+            Some(b'{') if scan::breaks_lines(reader.source.available()) => {
+                reader.layout = Layout::Objects;
+            }
+            Some(_) | None => {}
         }
         Ok(reader)
     }
@@ -235,6 +248,13 @@ impl<R: Read> NdjsonReader<R> {
         self.record.clear();
         match self.layout {
             Layout::Lines => self.next_line(),
+            Layout::Objects => match self.skip_whitespace()? {
+                None => Ok(false),
+                Some(b'{') => self.take_object(),
+                Some(_) => Err(self.element_error(
+                    "after an object stands something that is not one; send one object after the other, best one a line",
+                )),
+            },
             Layout::Array { first } => self.next_element(first),
             Layout::ArrayEnd => Ok(false),
         }
@@ -293,6 +313,11 @@ impl<R: Read> NdjsonReader<R> {
                 ));
             }
         }
+        self.take_object()
+    }
+
+    /// Makes the object that comes next the record, however many lines it has.
+    fn take_object(&mut self) -> Result<bool, FormatError> {
         self.start_record();
         let mut scan = ObjectScan::default();
         loop {

@@ -16,27 +16,36 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use support::client::{AS_CSV, Api, Target};
+use support::client::{Api, Target};
 use support::data::Expectation;
 use support::server::TestServer;
 use support::table::assert_tables_hold;
 
 #[test]
 fn every_csv_file_becomes_what_it_says() {
+    every_file_becomes_what_it_says("csv");
+}
+
+#[test]
+fn every_json_file_becomes_what_it_says() {
+    every_file_becomes_what_it_says("json");
+}
+
+fn every_file_becomes_what_it_says(format: &str) {
     let server = TestServer::start();
     let api = server.api();
-    let expected = expectations("csv");
+    let expected = expectations(format);
     let mut tables = Vec::new();
     let mut wrong = Vec::new();
     for (name, expected) in &expected {
-        match load(&api, name, expected) {
+        match load(&api, format, name, expected) {
             Err(difference) => wrong.push(format!("{name}: {difference}")),
             Ok(None) => {}
             Ok(Some(target)) => tables.push((server.table_dir(&target), holds(expected))),
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    let files = fs::read_dir(corpus().join("csv"))
+    let files = fs::read_dir(corpus().join(format))
         .expect("the corpus")
         .count();
     assert_eq!(
@@ -57,10 +66,12 @@ fn expectations(format: &str) -> Map<String, Value> {
 }
 
 /// Uploads and commits a file; its table, or none when it is refused as expected, or what is not as expected.
-fn load(api: &Api, name: &str, expected: &Value) -> Result<Option<Target>, String> {
-    let bytes = fs::read(corpus().join("csv").join(name).with_extension("csv")).expect("a file");
+fn load(api: &Api, format: &str, name: &str, expected: &Value) -> Result<Option<Target>, String> {
+    let path = corpus().join(format).join(name).with_extension(format);
+    let bytes = fs::read(path).expect("a file");
     let session = api.open_session();
-    let answer = api.put_part(&session, 0, &bytes, AS_CSV);
+    let file_name = format!("part.{format}");
+    let answer = api.put_part(&session, 0, &bytes, &[("x-file-name", &file_name)]);
     if let Some(words) = expected["refused"].as_array() {
         if answer.status != 422 {
             return Err(answer.text());
@@ -79,7 +90,7 @@ fn load(api: &Api, name: &str, expected: &Value) -> Result<Option<Target>, Strin
         return Err(answer.text());
     }
     let answer = answer.json();
-    for (key, value) in expected["csv"].as_object().expect("a dialect") {
+    for (key, value) in expected["csv"].as_object().into_iter().flatten() {
         if answer["csv"][key] != *value {
             return Err(format!("`{key}` should be {value}: {}", answer["csv"]));
         }
@@ -96,7 +107,7 @@ fn load(api: &Api, name: &str, expected: &Value) -> Result<Option<Target>, Strin
     {
         return Err(format!("{word} is not in {issues}"));
     }
-    let target = Target::new(&format!("corpus.csv.{name}"));
+    let target = Target::new(&format!("corpus.{format}.{name}"));
     let committed = api.commit(&session, &target, "fail");
     match committed.status {
         200 => Ok(Some(target)),

@@ -1,7 +1,7 @@
-//! Two walks over JSON text that need no parser: where an object ends, and whether a nested value
-//! is bounded and sound.
+//! Walks over JSON text that need no parser: where an object ends, whether objects keep to lines, and whether a nested
+//! value is bounded and sound.
 //!
-//! Neither walk checks the grammar; `serde_json` does, before or after. They only know strings and
+//! No walk checks the grammar; `serde_json` does, before or after. They only know strings and
 //! brackets.
 
 /// Levels of objects and arrays inside of one value.
@@ -35,6 +35,22 @@ impl ObjectScan {
         }
         None
     }
+}
+
+/// Whether the object at the start of a part's first bytes has several lines, or another object behind it on its line. A
+/// line that ends where no writer would break one was cut: lines are what it was meant to have.
+pub(super) fn breaks_lines(bytes: &[u8]) -> bool {
+    let blank = |byte: &&u8| matches!(byte, b' ' | b'\t' | b'\r');
+    let newline = memchr::memchr(b'\n', bytes);
+    let line = &bytes[..newline.unwrap_or(bytes.len())];
+    if let Some(end) = ObjectScan::default().feed(line) {
+        return line[end..].iter().find(|byte| !blank(byte)) == Some(&b'{');
+    }
+    let after = &bytes[line.len()..];
+    let before = line.iter().rev().find(|byte| !blank(byte));
+    let behind = after.iter().find(|byte| !byte.is_ascii_whitespace());
+    matches!(before, Some(b'{' | b'[' | b',' | b':')) && newline.is_some()
+        || matches!(behind, Some(b'}' | b']' | b',' | b':'))
 }
 
 /// What is wrong with a nested value whose grammar was checked: too deep, or text that no string
@@ -118,6 +134,37 @@ mod tests {
             assert_eq!(found, Some(32), "cut at {cut}");
         }
         assert_eq!(ObjectScan::default().feed(br#"{"a":"}"#), None);
+    }
+
+    #[test]
+    fn the_first_object_tells_whether_lines_are_kept() {
+        let lines = [
+            "{\"a\":1}",
+            "{\"a\":1}\n{\"a\":2}",
+            "{\"a\":1} \r\n{",
+            "{\"a\":1\n{\"a\":2}",
+            "{\"a\":1}x",
+            "{\"a\":\"\n\"}",
+            "{\"a\"",
+            "{",
+        ];
+        for text in lines {
+            assert!(!breaks_lines(text.as_bytes()), "{text:?}");
+        }
+        let others = [
+            "{\n\"a\":1}",
+            "{\"a\":1\n}",
+            "{\"a\":1,\n\"b\":2}",
+            "{\"a\":\r\n1}",
+            "{\"a\":[1\n]}",
+            "{\"a\":1}{\"a\":2}",
+            "{\"a\":1} {\"a\":2}\n",
+            "{\"a\":1}\r{\"a\":2}",
+            "{ \n\n }",
+        ];
+        for text in others {
+            assert!(breaks_lines(text.as_bytes()), "{text:?}");
+        }
     }
 
     #[test]
