@@ -29,7 +29,7 @@ use crate::domain::{PartKind, PartNumber, PartRecord, SessionId};
 use crate::error::{Error, ErrorCode, Result};
 use crate::ingest::charset::{self, CharsetReader};
 use crate::ingest::convert::{self, Discovered, Source};
-use crate::ingest::csv::dialect::{Charset, Dialect, Given};
+use crate::ingest::csv::dialect::{Dialect, Given};
 use crate::ingest::csv::sniff::{self, Sample};
 use crate::ingest::digest::ExpectedDigests;
 use crate::ingest::format::{self, Hints};
@@ -290,10 +290,7 @@ fn dialect(
     let open = || codec::open(raw, coding, limits.decoded_bytes_max).map_err(unreadable);
     let start = read(&mut open()?)?;
     let charset = given.charset.unwrap_or_else(|| charset::detect(&start));
-    let bytes = match charset {
-        Charset::Undecided => start,
-        Charset::Known(_) => read(&mut CharsetReader::new(open()?, charset))?,
-    };
+    let bytes = read(&mut CharsetReader::new(open()?, charset))?;
     let sample = Sample {
         is_whole: bytes.len() < sniff::SAMPLE_BYTES,
         bytes: &bytes,
