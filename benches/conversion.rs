@@ -14,6 +14,7 @@ use calve::domain::PartKind;
 use calve::domain::part::Coding;
 use calve::ingest::Limits;
 use calve::ingest::convert::{Source, discover};
+use calve::ingest::part_bytes::PartBytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
 const ROWS: usize = 200_000;
@@ -52,7 +53,7 @@ fn source(folder: &Path, kind: PartKind, bytes: &[u8]) -> std::io::Result<Source
     let path = folder.join(kind.name());
     std::fs::write(&path, bytes)?;
     Ok(Source {
-        path,
+        bytes: PartBytes::File(path),
         kind,
         coding: Coding::Identity,
         csv: None,

@@ -17,10 +17,11 @@ use std::time::{Duration, Instant};
 
 use calve::clock::{Clock, SystemClock};
 use calve::config::PartsConfig;
-use calve::domain::part::Coding;
+use calve::domain::part::{Coding, PackPlace};
 use calve::domain::{PartKind, PartNumber, PartRecord, Session, SessionId};
 use calve::ingest::Limits;
-use calve::ingest::convert::{Source, discover};
+use calve::ingest::convert::{Source, discover_text};
+use calve::ingest::part_bytes::PartBytes;
 use calve::store::journal::Journal;
 use calve::store::layout::Layout;
 use calve::store::records;
@@ -30,18 +31,16 @@ use futures_util::future::try_join_all;
 const STARTS: usize = 5;
 
 /// A part's record as a CSV of five columns leaves it.
-fn part_record(folder: &Path) -> PartRecord {
-    let path = folder.join("part.csv");
+fn part_record() -> PartRecord {
     let csv = "id,name,amount,day,at\n1,Bern,1.25,2024-02-15,2024-02-15T10:20:30Z\n";
-    std::fs::write(&path, csv).expect("a part's file");
     let source = Source {
-        path,
+        bytes: PartBytes::Memory(csv.into()),
         kind: PartKind::Csv,
         coding: Coding::Identity,
         csv: None,
         limits: Limits::from(&PartsConfig::default()),
     };
-    let found = discover(&source, None, &folder.join("part.parquet")).expect("a readable part");
+    let found = discover_text(&source, None).expect("a readable part");
     PartRecord {
         part: PartNumber(0),
         generation: 1_790_000_000_000_000,
@@ -57,6 +56,7 @@ fn part_record(folder: &Path) -> PartRecord {
         csv: found.csv,
         issues: found.issues,
         data_file: found.data_file,
+        packed: Some(PackPlace { pack: 1, offset: 0 }),
         parquet: None,
     }
 }
@@ -67,7 +67,7 @@ async fn fill(data_dir: &Path, sessions: usize, parts: u16) -> SessionId {
     let (journal, writer) =
         Journal::open(&layout, SystemClock.random_id(), Arc::new(Metrics::new()))
             .expect("a journal");
-    let mut record = part_record(data_dir.parent().expect("a folder around the data folder"));
+    let mut record = part_record();
     let mut last = None;
     for _ in 0..sessions {
         let now = SystemClock.now();

@@ -2,7 +2,7 @@
 //!
 //! **Space.** Uploads leave `storage.reserve` of the disk free, so that commits, deletions and records go on working. A part
 //! with an announced length is admitted when twice of it (its bytes, and a data file that is seldom larger) fits beside what the
-//! parts in flight have announced and not yet written. What is written is looked at again, block by block, which also bounds bodies
+//! parts in flight have announced and not yet written; a small one is taken without that look. What is written is looked at again, block by block, which also bounds bodies
 //! without a length and whatever else fills the disk meanwhile.
 //!
 //! **Bytes staged** are counted in memory: changed with every part that is recorded or removed, and set right by every sweep, which
@@ -20,6 +20,7 @@ use crate::blocking::blocking;
 use crate::config::Config;
 use crate::error::{Error, ErrorCode, Result};
 use crate::store::durable;
+use crate::store::packs::PACKED_BYTES_MAX;
 
 /// Bytes of all staged files.
 #[derive(Debug, Clone, Default)]
@@ -111,6 +112,9 @@ impl Admission {
             expected: AtomicU64::new(needed),
             _place: place,
         };
+        if content_length.is_some_and(|bytes| bytes <= PACKED_BYTES_MAX as u64) {
+            return Ok(admitted);
+        }
         blocking(move || {
             let expected = admitted.expected_by_all.load(Ordering::Relaxed);
             check_space(&admitted.folder, admitted.reserve_bytes, expected)?;

@@ -13,6 +13,8 @@ use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 
+use crate::store::packs::PACKED_BYTES_MAX;
+
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -126,6 +128,8 @@ pub struct PartsConfig {
     pub wire_bytes_max: ByteSize,
     /// Largest body after decoding.
     pub decoded_bytes_max: ByteSize,
+    /// Largest text part, as sent, that shares a file with others; 0 for none.
+    pub packed_bytes_max: ByteSize,
     /// Largest content of a Parquet file in memory form, over all its rows.
     pub parquet_content_bytes_max: ByteSize,
     /// How far a Parquet file is read before its pages become a table's.
@@ -146,6 +150,7 @@ impl Default for PartsConfig {
             number_max: 999,
             wire_bytes_max: ByteSize::mib(30),
             decoded_bytes_max: ByteSize::mib(200),
+            packed_bytes_max: ByteSize::b(PACKED_BYTES_MAX as u64),
             parquet_content_bytes_max: ByteSize::gib(4),
             verify_parquet: VerifyParquet::Full,
             columns_max: 10_000,
@@ -271,6 +276,9 @@ impl Config {
             parts.decoded_bytes_max,
             |bytes| bytes.as_u64() > 0,
         )?;
+        check("parts.packed_bytes_max", parts.packed_bytes_max, |bytes| {
+            bytes.as_u64() <= PACKED_BYTES_MAX as u64
+        })?;
         check("parts.columns_max", parts.columns_max, |n| {
             (1..=100_000).contains(n)
         })?;

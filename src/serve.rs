@@ -5,7 +5,7 @@
 //! many sessions or tables there are.
 //!
 //! **Shutdown**, within `server.shutdown_deadline`: stop accepting and let running requests end; let running
-//! commits end, also those whose client is gone; wait until the journal has synced all it was given; end.
+//! commits end, also those whose client is gone; wait until the journal has synced all it was given; close the pack; end.
 //! Whatever does not end in time is as after a crash: not acknowledged, or repeated by its client.
 
 use std::net::SocketAddr;
@@ -34,6 +34,7 @@ use crate::http::{self, Api};
 use crate::ingest::Limits;
 use crate::store::journal::{Journal, JournalWriter, Write};
 use crate::store::layout::Layout;
+use crate::store::packs::Packs;
 use crate::table::commit::CommitContext;
 use crate::table::{Catalog, JournalCatalog, LocalStorage, TableStorage};
 use crate::telemetry::Metrics;
@@ -41,6 +42,8 @@ use crate::upload::Uploads;
 
 /// Threads that actors run on. They only decide and wait, so two are plenty for thousands of sessions.
 const ARBITERS: usize = 2;
+/// Small parts read at once, for every part that may be converted. They are quick, and do not wait for large ones.
+const SMALL_PARTS_PER_CONVERSION: usize = 2;
 /// How long an idle connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long a connection stays open after an answer that came before the body was read: a client that is
@@ -57,6 +60,7 @@ pub struct Server {
     serving: JoinHandle<std::io::Result<()>>,
     journal: Journal,
     journal_writer: JournalWriter,
+    packs: Packs,
     arbiters: Arc<ArbiterPool>,
     running: RunningCommits,
     control: Option<Control>,
@@ -78,6 +82,7 @@ impl Server {
             journal: journal.clone(),
             layout: layout.clone(),
             clock: clock.clone(),
+            packs: Packs::new(layout.packs_folder(), clock.clone()),
             staged: StagedBytes::default(),
             sessions: config.sessions.clone(),
             metrics,
@@ -101,6 +106,7 @@ impl Server {
             &config.cleaning,
         );
         Janitor::start_in_arbiter(&arbiters.pick(), |_| janitor);
+        let packs = surroundings.packs.clone();
         let shutdown_deadline = config.server.shutdown_deadline;
         let (address, handle, serving) = listen(api(config, sessions, surroundings))?;
         Ok(Self {
@@ -109,6 +115,7 @@ impl Server {
             serving,
             journal,
             journal_writer,
+            packs,
             arbiters,
             running,
             control,
@@ -134,6 +141,11 @@ impl Server {
                 Err(_) => late("the journal"),
             },
             Err(error) => tracing::error!(%error, "the journal could not be synced"),
+        }
+        let packs = self.packs;
+        let closing = tokio::task::spawn_blocking(move || packs.close());
+        if timeout_at(deadline, closing).await.is_err() {
+            late("closing the pack");
         }
         self.arbiters.stop();
         if let Some(control) = self.control {
@@ -196,6 +208,9 @@ fn api(config: Config, sessions: Sessions, surroundings: Arc<Surroundings>) -> A
                 &config,
             ),
             syncs: Arc::new(Semaphore::new(config.storage.concurrent_syncs)),
+            small: Arc::new(Semaphore::new(
+                config.conversions_max() * SMALL_PARTS_PER_CONVERSION,
+            )),
         },
         surroundings,
         config,

@@ -38,6 +38,7 @@ pub(crate) fn part(number: u16) -> PartRecord {
         csv: None,
         issues: Vec::new(),
         data_file: None,
+        packed: None,
         parquet: None,
     }
 }

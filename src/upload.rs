@@ -1,15 +1,17 @@
 //! One part, from the socket to the acknowledgement.
 //!
 //! 1. Refuse what can be refused before a byte is read: size, session, state, then what [`crate::admission`] says.
-//! 2. Receive the body into the staging folder, hashing.
-//! 3. Decode it, find its format, read all of it and write its data file, in one of the bounded turns.
-//! 4. Sync both files, give them their final names, sync the folder.
+//! 2. Receive the body: into the staging folder, hashing; or, when it ends early, into memory.
+//! 3. Decode it, find its format, and read all of it in one of the bounded turns. Of a large part, or one in Parquet, the data
+//!    file is written; a small one of text is put into a pack, and a commit makes one data file of all of those.
+//! 4. Sync both files, give them their final names, sync the folder. (A pack is synced by the journal.)
 //! 5. Let the session's actor record it: when that is durable, the part is acknowledged.
 //!
 //! A failure or a vanished client at any step removes what the step before left; the older part of that
 //! number, if there is one, was not touched.
 
-use std::io::Read;
+mod reading;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,15 +29,15 @@ use crate::config::PartsConfig;
 use crate::domain::part::Coding;
 use crate::domain::{PartKind, PartNumber, PartRecord, SessionId};
 use crate::error::{Error, ErrorCode, Result};
-use crate::ingest::charset::{self, CharsetReader};
-use crate::ingest::convert::{self, Discovered, Source};
-use crate::ingest::csv::dialect::{Dialect, Given};
-use crate::ingest::csv::sniff::{self, Sample};
-use crate::ingest::digest::ExpectedDigests;
-use crate::ingest::format::{self, Hints};
-use crate::ingest::{Limits, codec, text};
+use crate::ingest::Limits;
+use crate::ingest::convert;
+use crate::ingest::csv::dialect::Given;
+use crate::ingest::digest::{ExpectedDigests, Hasher};
+use crate::ingest::format::Hints;
+use crate::ingest::part_bytes::PartBytes;
 use crate::schema::TableColumns;
-use crate::store::staging::{self, Reception, StagedFiles};
+use crate::store::staging::{self, Received, Reception, StagedFiles, Start};
+use reading::HowToRead;
 
 /// Longest wait for a turn at converting or syncing. The body is on disk by then, so waiting is cheap;
 /// but beyond this the client is gone.
@@ -85,14 +87,16 @@ pub struct Uploads {
     pub admission: Admission,
     /// One permit per sync that may run at once.
     pub syncs: Arc<Semaphore>,
+    /// One permit per small part that may be read at once.
+    pub small: Arc<Semaphore>,
 }
 
-/// What reading a part told.
-struct PartReading {
-    kind: PartKind,
-    coding: Coding,
-    found: Discovered,
+/// A part that is ready to be recorded.
+struct Staged {
+    record: PartRecord,
+    /// The columns of the table that the session is bound to, if it exists.
     table: Option<TableColumns>,
+    files: StagedFiles,
 }
 
 impl Uploads {
@@ -108,107 +112,151 @@ impl Uploads {
             .begin_part(&upload.session, upload.part)
             .await?;
         let admitted = Arc::new(self.admission.admit(upload.content_length).await?);
-        let incoming =
-            self.surroundings
-                .layout
-                .incoming_files(&upload.session, upload.part, lease.generation);
-        let temporary = StagedFiles::guard(incoming.to_vec());
-        let [raw, data] = incoming;
         let reception = Reception {
             wire_bytes_max,
             idle_timeout: self.body_idle_timeout,
             digests: upload.digests.clone(),
             admitted: admitted.clone(),
         };
-        let received = staging::receive(body, &raw, reception).await?;
-        let metrics = &self.surroundings.metrics;
-        metrics.received_bytes.inc_by(received.wire_bytes);
-        let read = self
-            .read_part(&upload, &lease, &raw, &data, temporary.clone())
-            .await?;
-        let record = PartRecord {
-            part: upload.part,
-            generation: lease.generation,
-            kind: read.kind,
-            coding: read.coding,
-            file_name: upload.hints.file_name,
-            wire_bytes: received.wire_bytes,
-            decoded_bytes: read.found.decoded_bytes,
-            rows: read.found.rows,
-            sha256: received.sha256,
-            uploaded_at: self.surroundings.clock.now(),
-            columns: read.found.columns,
-            csv: read.found.csv,
-            issues: read.found.issues,
-            data_file: read.found.data_file,
-            parquet: read.found.parquet,
+        let mut body = std::pin::pin!(body);
+        let small_bytes_max = self.config.packed_bytes_max.as_u64();
+        let may_be_small = |bytes| bytes <= small_bytes_max;
+        let start = if small_bytes_max > 0 && upload.content_length.is_none_or(may_be_small) {
+            Start::read(&mut body, small_bytes_max, &reception).await?
+        } else {
+            Start::default()
         };
-        let files = self.seal(&upload.session, &record, &raw, &data).await?;
+        let small = match start.whole() {
+            Some(bytes) => self.stage_small(&upload, &lease, bytes, &reception).await?,
+            None => None,
+        };
+        let staged = match small {
+            Some(staged) => staged,
+            None => {
+                self.stage_file(&upload, &lease, start, body, reception)
+                    .await?
+            }
+        };
+        let Staged {
+            record,
+            table,
+            files,
+        } = staged;
         self.sessions
             .finish_part(&upload.session, Box::new(record.clone()), files)
             .await?;
-        drop((temporary, admitted));
+        drop(admitted);
+        let metrics = &self.surroundings.metrics;
         metrics.parts.with_label_values(&[record.kind.name()]).inc();
         Ok(Acknowledged {
             record,
-            table: read.table,
+            table,
             is_bound: lease.target.is_some(),
         })
     }
 
-    /// Decodes and reads all of a part, and writes its data file.
-    async fn read_part(
+    /// Reads a small text part and puts it into a pack; `None` when it is something else, or large once it is decoded.
+    async fn stage_small(
         &self,
         upload: &Upload,
         lease: &PartLease,
-        raw: &Path,
-        data: &Path,
-        guard: StagedFiles,
-    ) -> Result<PartReading> {
+        bytes: Bytes,
+        reception: &Reception,
+    ) -> Result<Option<Staged>> {
+        let turn = turn(&self.small).await?;
+        let how = self.how_to_read(upload, lease);
+        let (packs, reception) = (self.surroundings.packs.clone(), reception.clone());
+        let staged = blocking(move || {
+            let _turn = turn;
+            reception.admitted.write(bytes.len() as u64)?;
+            let mut hasher = Hasher::new(reception.digests);
+            hasher.update(&bytes);
+            let received = Received {
+                wire_bytes: bytes.len() as u64,
+                sha256: hasher.finish()?,
+            };
+            let source = how.source(PartBytes::Memory(bytes.clone()))?;
+            if source.kind == PartKind::Parquet || !reading::is_small(&source)? {
+                return Ok(None);
+            }
+            let table = how.table()?;
+            let found = convert::discover_text(&source, table.as_ref())?;
+            let slot = packs
+                .put(&bytes)
+                .map_err(|error| Error::storage("writing a part into a pack", &error))?;
+            Ok(Some(Staged {
+                record: how.record(&source, found, received, Some(slot.place())),
+                table,
+                files: StagedFiles::packed(slot),
+            }))
+        })
+        .await
+        .map_err(|error| error.with("part", upload.part.0))?;
+        if let Some(staged) = &staged {
+            let metrics = &self.surroundings.metrics;
+            metrics.received_bytes.inc_by(staged.record.wire_bytes);
+        }
+        Ok(staged)
+    }
+
+    /// Receives a part into a file of its own, reads it, writes its data file, and makes both durable.
+    async fn stage_file<S>(
+        &self,
+        upload: &Upload,
+        lease: &PartLease,
+        start: Start,
+        body: S,
+        reception: Reception,
+    ) -> Result<Staged>
+    where
+        S: Stream<Item = std::result::Result<Bytes, PayloadError>> + Unpin,
+    {
+        let incoming =
+            self.surroundings
+                .layout
+                .incoming_files(&upload.session, upload.part, lease.generation);
+        let temporary = StagedFiles::guard(incoming.to_vec());
+        let [raw, data] = incoming;
+        let received = staging::receive(start, body, &raw, reception).await?;
+        let metrics = &self.surroundings.metrics;
+        metrics.received_bytes.inc_by(received.wire_bytes);
         let turn = turn(&self.surroundings.commits.conversions).await?;
-        let limits = Limits::from(&self.config);
-        let catalog = self.surroundings.commits.catalog.clone();
-        let (announced, hints, given) = (upload.coding, upload.hints.clone(), upload.csv.clone());
-        let target = lease.target.clone();
-        let (raw, data) = (raw.to_path_buf(), data.to_path_buf());
-        let reading = blocking(move || {
+        let how = self.how_to_read(upload, lease);
+        let (bytes, output) = (PartBytes::File(raw.clone()), data.clone());
+        let guard = temporary.clone();
+        let read = blocking(move || {
             // Both end with the work, also when the client goes away before: the turn is not given to
             // another while this one runs, and the files are removed after they were written.
             let (_turn, _guard) = (turn, guard);
-            let table = match &target {
-                Some(target) => catalog.load(target)?.map(|table| table.columns()),
-                None => None,
-            };
-            let (coding, kind) = recognise(&raw, announced, &hints, &limits)?;
-            let csv = match kind {
-                PartKind::Csv | PartKind::Tsv => {
-                    Some(dialect(&raw, coding, kind, &given, &limits)?)
-                }
-                PartKind::Ndjson | PartKind::Parquet => None,
-            };
-            let source = Source {
-                path: raw,
-                kind,
-                coding,
-                csv,
-                limits,
-            };
-            let mut found = convert::discover(&source, table.as_ref(), &data)?;
-            if given.header_rows.is_none() && !found.columns.is_empty() {
-                found
-                    .issues
-                    .extend(found.csv.as_ref().and_then(Dialect::header_issue));
-            }
-            Ok(PartReading {
-                kind,
-                coding,
-                found,
-                table,
-            })
+            let source = how.source(bytes)?;
+            let table = how.table()?;
+            let found = convert::discover(&source, table.as_ref(), &output)?;
+            Ok((how.record(&source, found, received, None), table))
         });
-        reading
+        let (record, table) = read
             .await
-            .map_err(|error| error.with("part", upload.part.0))
+            .map_err(|error| error.with("part", upload.part.0))?;
+        let files = self.seal(&upload.session, &record, &raw, &data).await?;
+        drop(temporary);
+        Ok(Staged {
+            record,
+            table,
+            files,
+        })
+    }
+
+    fn how_to_read(&self, upload: &Upload, lease: &PartLease) -> HowToRead {
+        HowToRead {
+            part: upload.part,
+            generation: lease.generation,
+            clock: self.surroundings.clock.clone(),
+            catalog: self.surroundings.commits.catalog.clone(),
+            target: lease.target.clone(),
+            announced: upload.coding,
+            hints: upload.hints.clone(),
+            given: upload.csv.clone(),
+            limits: Limits::from(&self.config),
+        }
     }
 
     /// Gives the files their final names, durably.
@@ -220,7 +268,8 @@ impl Uploads {
         data: &Path,
     ) -> Result<StagedFiles> {
         let layout = &self.surroundings.layout;
-        let [final_raw, final_data] = layout.part_files(session, record);
+        let final_raw = layout.part_file(session, record);
+        let final_data = layout.part_data_file(session, record);
         let has_data = record.data_file.is_some() && !record.is_own_data_file();
         let files = StagedFiles::guard(vec![final_raw.clone(), final_data.clone()]);
         let (raw, data): (PathBuf, PathBuf) = (raw.to_path_buf(), data.to_path_buf());
@@ -248,67 +297,4 @@ async fn turn(permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit> {
         .await
         .map_err(|_| overloaded())?
         .map_err(|_| overloaded())
-}
-
-/// Finds a body's coding and format.
-fn recognise(
-    raw: &Path,
-    announced: Option<Coding>,
-    hints: &Hints,
-    limits: &Limits,
-) -> Result<(Coding, PartKind)> {
-    let coding = match announced {
-        Some(coding) => coding,
-        None => coding_of(raw, hints)?,
-    };
-    let unreadable = |error: std::io::Error| convert::format_error(error.into());
-    let mut first_bytes = Vec::with_capacity(format::SNIFF_BYTES);
-    codec::open(raw, coding, limits.decoded_bytes_max)
-        .map_err(unreadable)?
-        .take(format::SNIFF_BYTES as u64)
-        .read_to_end(&mut first_bytes)
-        .map_err(unreadable)?;
-    Ok((coding, format::detect(hints, &first_bytes)?))
-}
-
-/// Finds how a CSV part is written.
-fn dialect(
-    raw: &Path,
-    coding: Coding,
-    kind: PartKind,
-    given: &Given,
-    limits: &Limits,
-) -> Result<sniff::Found> {
-    let unreadable = |error: std::io::Error| convert::format_error(error.into());
-    let read = |reader: &mut dyn Read| {
-        let mut bytes = Vec::new();
-        let count = reader
-            .take(sniff::SAMPLE_BYTES as u64)
-            .read_to_end(&mut bytes);
-        count.map(|_| bytes).map_err(unreadable)
-    };
-    let open = || codec::open(raw, coding, limits.decoded_bytes_max).map_err(unreadable);
-    let start = read(&mut open()?)?;
-    let charset = given.charset.unwrap_or_else(|| charset::detect(&start));
-    let bytes = read(&mut CharsetReader::new(open()?, charset))?;
-    let sample = Sample {
-        is_whole: bytes.len() < sniff::SAMPLE_BYTES,
-        bytes: &bytes,
-    };
-    let mut found = sniff::sniff(sample, text::usual_delimiter(kind), given);
-    found.dialect.charset = charset;
-    Ok(found)
-}
-
-/// The coding that the file's name says, else its first bytes.
-fn coding_of(raw: &Path, hints: &Hints) -> Result<Coding> {
-    let named = hints.file_name.as_deref();
-    if let Some(coding) = named.and_then(|name| codec::from_file_name(name).0) {
-        return Ok(coding);
-    }
-    let mut magic = Vec::with_capacity(4);
-    std::fs::File::open(raw)
-        .and_then(|file| file.take(4).read_to_end(&mut magic))
-        .map_err(|error| Error::storage("reading a part", &error))?;
-    Ok(codec::from_magic(&magic))
 }

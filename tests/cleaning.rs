@@ -10,11 +10,12 @@
 mod support;
 
 use support::client::Target;
-use support::server::{TestServer, files_below};
+use support::server::{OWN_FILES, TestServer, files_below};
 use support::{PATIENCE, wait_until};
 
 /// Sweeps often, and ends sessions soon.
 const EAGER: &[(&str, &str)] = &[
+    OWN_FILES,
     ("CALVE_SESSIONS__TTL", "2s"),
     ("CALVE_SESSIONS__IDLE_IN_MEMORY", "100ms"),
     ("CALVE_CLEANING__INTERVAL", "100ms"),
@@ -52,6 +53,7 @@ fn an_expired_sessions_files_go_and_a_tables_stay() {
 #[test]
 fn what_a_session_staged_survives_sweeps_and_restarts_until_it_expires() {
     let mut server = TestServer::start_with(&[
+        OWN_FILES,
         ("CALVE_SESSIONS__IDLE_IN_MEMORY", "100ms"),
         ("CALVE_CLEANING__INTERVAL", "50ms"),
         ("CALVE_CLEANING__GRACE", "0s"),

@@ -53,11 +53,13 @@ enum Operation {
 enum Content {
     /// `numbered_csv` of this part number.
     Csv(u32),
+    /// The same, so small that it shares a file with others.
+    Small(u32),
     /// One row whose amount makes the others' early types not final.
     Ndjson,
 }
 
-use Content::{Csv, Ndjson};
+use Content::{Csv, Ndjson, Small};
 use Operation::{Commit, Delete, Open, Put};
 
 const SESSIONS: usize = 3;
@@ -67,6 +69,10 @@ const SCENARIO: &[Operation] = &[
     Put(0, 0, Csv(2)),
     Put(0, 1, Csv(3)),
     Delete(0, 1),
+    Put(0, 2, Small(6)),
+    Put(0, 2, Small(7)),
+    Put(0, 3, Small(8)),
+    Delete(0, 3),
     Commit(0, "fail"),
     Open(1),
     Put(1, 0, Csv(4)),
@@ -74,6 +80,8 @@ const SCENARIO: &[Operation] = &[
     Commit(1, "overwrite"),
     Open(2),
     Put(2, 0, Csv(5)),
+    Put(2, 1, Small(9)),
+    Put(2, 2, Small(10)),
     Commit(2, "append"),
 ];
 const NDJSON: &str = r#"{"part":4,"row":0.5,"word":"w","amount":1.25,"day":"2024-02-20","moment":"2024-02-20T10:20:30Z","flag":null}"#;
@@ -97,12 +105,15 @@ fn expectation() -> Expectation {
         .csv(&Csv(4).text())
         .rows(&row)
         .csv(&Csv(5).text())
+        .csv(&Small(9).text())
+        .csv(&Small(10).text())
 }
 
 impl Content {
     fn text(self) -> String {
         match self {
             Csv(part) => numbered_csv(part, 20),
+            Small(part) => numbered_csv(part, 1),
             Ndjson => NDJSON.to_owned(),
         }
     }
@@ -121,7 +132,11 @@ fn target() -> Target {
 impl World {
     fn new() -> Self {
         // One conversion at a time, so that every run passes the points in the same order.
-        let environment = [("CALVE_PARTS__CONCURRENT_CONVERSIONS", "1")];
+        // The small parts share a file, the others have one each.
+        let environment = [
+            ("CALVE_PARTS__CONCURRENT_CONVERSIONS", "1"),
+            ("CALVE_PARTS__PACKED_BYTES_MAX", "200 B"),
+        ];
         Self {
             server: TestServer::not_started(&environment),
             sessions: Default::default(),
@@ -392,9 +407,12 @@ fn assert_end(world: &mut World) {
     world.server.set_variable("FAULT_LOG", None);
     world.server.terminate();
     world.server.restart();
-    let staging = world.server.data_dir().join("staging");
+    let folders = ["staging", "packs"].map(|folder| world.server.data_dir().join(folder));
     wait_until("nothing is staged", PATIENCE, || {
-        files_below(&staging).is_empty().then_some(())
+        let mut folders = folders.iter();
+        folders
+            .all(|folder| files_below(folder).is_empty())
+            .then_some(())
     });
     let api = world.server.api();
     for session in &world.sessions {

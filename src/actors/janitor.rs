@@ -13,6 +13,9 @@
 //! **Commits that were cut off.** An intent that is in the journal when the server starts belongs to an attempt that never
 //! published and never will; its files carry its id. They go in the first sweep, the files before the intent.
 //!
+//! **Packs.** One that takes no more parts goes when no open session has a part in it. Where this run of the server counts
+//! the parts of a pack it goes sooner, with its last part.
+//!
 //! **What is never removed**: what a record refers to; staged files that were written within `cleaning.grace`, or that only
 //! one sweep has seen; table files without an intent that is known to be dead. What cannot be read is left alone.
 
@@ -32,7 +35,7 @@ use crate::domain::cleaning::{Sightings, Verdict, verdict};
 use crate::domain::{CommitIntent, Session, SessionId, SessionState};
 use crate::error::Result;
 use crate::store::journal::{Write, WriteError};
-use crate::store::{durable, keys, records};
+use crate::store::{durable, keys, packs, records};
 
 /// Sessions ended or forgotten in one sweep; the rest waits for the next.
 const SESSIONS_PER_SWEEP_MAX: usize = 10_000;
@@ -106,12 +109,17 @@ impl Sweeper {
             }
         }
         let staged_before = self.surroundings.staged.get();
-        let (unreferenced, staged_bytes) = self.unreferenced_files(now)?;
+        let (mut unreferenced, staged_bytes) = self.unreferenced_files(now)?;
+        let (packs, pack_bytes) = self.unreferenced_packs(now)?;
+        unreferenced.extend(packs);
         let staged = &self.surroundings.staged;
-        staged.correct(staged_before, staged_bytes);
+        staged.correct(staged_before, staged_bytes + pack_bytes);
         for path in self.sightings.see(unreferenced, now, self.grace) {
             tracing::info!(path = %path.display(), "removing a staged file that nothing refers to");
-            durable::remove_quietly(&path);
+            match packs::number_of(&path) {
+                Some(number) => self.surroundings.packs.remove(number),
+                None => durable::remove_quietly(&path),
+            }
             report.removed_files += 1;
         }
         self.remove_empty_folders();
@@ -218,6 +226,26 @@ impl Sweeper {
             unreferenced.extend(files);
         }
         Ok((unreferenced, staged_bytes))
+    }
+
+    /// Packs that take no more parts, were not written lately, and have no part that a record refers to; and the bytes of
+    /// all packs.
+    fn unreferenced_packs(&self, now: DateTime<Utc>) -> Result<(Vec<PathBuf>, u64)> {
+        let folder = self.surroundings.layout.packs_folder();
+        let files = files_in(&folder);
+        let metadata = files.iter().filter_map(|path| std::fs::metadata(path).ok());
+        let bytes = metadata.map(|metadata| metadata.len()).sum();
+        let mut candidates: HashSet<u64> = self.surroundings.packs.closed().into_iter().collect();
+        candidates.retain(|number| {
+            let metadata = std::fs::metadata(packs::path(&folder, *number));
+            metadata.is_ok_and(|metadata| is_older_than(&metadata, now, self.grace))
+        });
+        records::without_parts(&self.surroundings.journal, &mut candidates)?;
+        let paths = candidates.into_iter();
+        Ok((
+            paths.map(|number| packs::path(&folder, number)).collect(),
+            bytes,
+        ))
     }
 
     fn referenced_files(&self, id: &SessionId) -> Result<HashSet<PathBuf>> {

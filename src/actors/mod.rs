@@ -35,6 +35,7 @@ use crate::config::SessionsConfig;
 use crate::error::{Error, ErrorCode};
 use crate::store::journal::Journal;
 use crate::store::layout::Layout;
+use crate::store::packs::Packs;
 use crate::table::commit::CommitContext;
 use crate::telemetry::Metrics;
 pub use supervisor::Sessions;
@@ -52,6 +53,8 @@ pub struct Surroundings {
     pub layout: Layout,
     /// Time and ids.
     pub clock: SharedClock,
+    /// The files that small parts share.
+    pub packs: Packs,
     /// Bytes of all staged files.
     pub staged: StagedBytes,
     /// How sessions live.

@@ -12,6 +12,8 @@ use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderB
 use parquet::file::metadata::ParquetMetaDataReader;
 use sha2::{Digest, Sha256};
 
+use crate::ingest::part_bytes::PartBytes;
+
 /// A file as a listing found it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Found {
@@ -101,9 +103,9 @@ fn push_found(path: &Path, files: &mut Vec<Found>) -> Result<(), String> {
     Ok(())
 }
 
-/// SHA-256 of a file's first bytes in lower-case hex.
-pub(super) fn sha256(path: &Path, bytes: u64) -> io::Result<String> {
-    let mut file = File::open(path)?.take(bytes);
+/// SHA-256 of a part's first bytes in lower-case hex.
+pub(super) fn sha256(part: &PartBytes, bytes: u64) -> io::Result<String> {
+    let mut file = part.open()?.take(bytes);
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 256 * 1024];
     loop {

@@ -134,7 +134,12 @@ fn remove_file(context: &Context, path: &Path, bytes: u64) -> Result<String, Not
     let failed =
         |error: &dyn fmt::Display| NotMade::Failed(format!("cannot remove {name}: {error}"));
     let layout = &context.layout;
-    if !path.starts_with(layout.staging_folder()) && !path.starts_with(layout.warehouse_folder()) {
+    let ours = [
+        layout.staging_folder(),
+        layout.packs_folder(),
+        layout.warehouse_folder(),
+    ];
+    if !ours.iter().any(|folder| path.starts_with(folder)) {
         return Err(NotMade::Kept(format!("kept {name}: not ours to remove")));
     }
     let found = files::found(path).map_err(|error| failed(&error))?;

@@ -10,6 +10,8 @@ use super::repair::Repair;
 use super::report::{Finding, Kind, Looked, Mode};
 use crate::domain::cleaning::{Verdict, ended_at, verdict};
 use crate::domain::{PartRecord, Session, SessionId, SessionState};
+use crate::ingest::part_bytes::PartBytes;
+use crate::store::packs;
 
 /// Checks every session and the whole staging folder.
 pub(super) fn check(
@@ -29,7 +31,8 @@ pub(super) fn check(
         }
         findings.extend(due(context, session));
     }
-    check_folder(context, records, findings)
+    check_folder(context, records, findings)?;
+    check_packs(context, records, findings)
 }
 
 /// What the sweep will do with a session.
@@ -62,7 +65,17 @@ fn check_part(
     looked: &mut Looked,
     findings: &mut Vec<Finding>,
 ) {
-    let [raw, data] = context.layout.part_files(session, record);
+    let layout = &context.layout;
+    let (raw, data) = match record.packed {
+        None => (
+            layout.part_file(session, record),
+            layout.part_data_file(session, record),
+        ),
+        Some(place) => {
+            let pack = packs::path(&layout.packs_folder(), place.pack);
+            (pack.clone(), pack)
+        }
+    };
     let mut report = |path: &Path, fault: Option<(Kind, String)>| {
         findings.extend(fault.map(|(kind, detail)| {
             let finding = Finding::new(kind, detail)
@@ -71,7 +84,7 @@ fn check_part(
             finding.path(context.relative(path))
         }));
     };
-    let fault = staged_fault(&raw, record);
+    let fault = staged_fault(&raw, &layout.part_bytes(session, record), record);
     // What is wrong with a file that is both is said once.
     let is_told = fault.is_some() && record.is_own_data_file();
     report(&raw, fault);
@@ -84,9 +97,16 @@ fn check_part(
     }
 }
 
-fn staged_fault(path: &Path, record: &PartRecord) -> Option<(Kind, String)> {
+fn staged_fault(path: &Path, bytes: &PartBytes, record: &PartRecord) -> Option<(Kind, String)> {
     match files::size(path) {
         Ok(None) => return Some((Kind::StagedFileMissing, "it is not there".to_owned())),
+        Ok(Some(found)) if let Some(place) = record.packed => {
+            let end = place.offset.saturating_add(record.wire_bytes);
+            if found < end {
+                let detail = format!("it has {found} bytes, the part ends at {end}");
+                return Some((Kind::StagedFileSize, detail));
+            }
+        }
         Ok(Some(bytes)) if bytes != record.file_bytes() => {
             let detail = format!(
                 "it has {bytes} bytes, acknowledged were {}",
@@ -96,7 +116,7 @@ fn staged_fault(path: &Path, record: &PartRecord) -> Option<(Kind, String)> {
         }
         Ok(Some(_)) | Err(_) => {}
     }
-    match files::sha256(path, record.wire_bytes) {
+    match files::sha256(bytes, record.wire_bytes) {
         Ok(sha256) if sha256 == record.sha256 => None,
         Ok(sha256) => {
             let detail = format!(
@@ -175,6 +195,28 @@ fn check_folder(
     Ok(())
 }
 
+/// Looks for packs that no record refers to.
+fn check_packs(
+    context: &Context,
+    records: &Records,
+    findings: &mut Vec<Finding>,
+) -> Result<(), String> {
+    let open = records.sessions.values();
+    let open = open.filter(|session| session.state == SessionState::Open);
+    let places = open.flat_map(|session| session.records().filter_map(|record| record.packed));
+    let referenced: HashSet<u64> = places.map(|place| place.pack).collect();
+    for file in files::files_below(&context.layout.packs_folder())? {
+        match packs::number_of(&file.path) {
+            Some(number) if referenced.contains(&number) => {}
+            // What a record that cannot be read refers to is not known.
+            Some(_) if !records.opaque_sessions.is_empty() => {}
+            Some(_) if file.is_plain => findings.extend(unreferenced(context, None, &file)),
+            Some(_) | None => push_foreign(context, &file, findings),
+        }
+    }
+    Ok(())
+}
+
 fn referenced_files(context: &Context, session: Option<&Session>) -> HashSet<PathBuf> {
     session
         .filter(|session| session.state == SessionState::Open)
@@ -195,6 +237,9 @@ fn unreferenced(context: &Context, session: Option<&Session>, file: &Found) -> O
         return None;
     }
     let reason = match session.map(|session| &session.state) {
+        None if file.path.starts_with(context.layout.packs_folder()) => {
+            "no part that is staged is in it"
+        }
         None => "there is no such session",
         Some(SessionState::Open | SessionState::Committing { .. }) => {
             "it is of an upload that was not finished, or of a part that was replaced or deleted"

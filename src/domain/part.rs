@@ -113,6 +113,15 @@ pub struct ParquetRecord {
     pub reason: Option<String>,
 }
 
+/// Where a small part's bytes are: in a file that it shares with others (see [`crate::store::packs`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackPlace {
+    /// The pack's number.
+    pub pack: u64,
+    /// Offset in it of the part's first byte.
+    pub offset: u64,
+}
+
 /// Something about a part that its sender should know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartIssue {
@@ -191,8 +200,12 @@ pub struct PartRecord {
     pub csv: Option<Dialect>,
     /// What its sender should know.
     pub issues: Vec<PartIssue>,
-    /// The data file made on arrival; none when there is no row or no typed column.
+    /// The data file made on arrival; none when there is no row or no typed column, and none for a part in a pack: the
+    /// commit makes one of all of these.
     pub data_file: Option<DataFileRecord>,
+    /// Where its bytes are, if they have no file of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packed: Option<PackPlace>,
     /// For Parquet parts with a data file: whether its pages are those that were sent. Parts of older
     /// versions say nothing; theirs were written anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -233,7 +233,10 @@ impl InspectResponse {
                     rows: record.rows,
                     bytes: record.wire_bytes,
                     kind: record.kind.name(),
-                    blob: format!("{}/{}", session.id, part_stem(record)),
+                    blob: match record.packed {
+                        None => format!("{}/{}", session.id, part_stem(record)),
+                        Some(place) => format!("packs/{}@{}", place.pack, place.offset),
+                    },
                     uploaded_at: timestamp(record.uploaded_at),
                     sha256: record.sha256.clone(),
                     decoded_bytes: record.decoded_bytes,

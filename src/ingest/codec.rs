@@ -5,13 +5,12 @@
 //! (`RATIO_MAX`, from `RATIO_FREE_BYTES` on); and the zstd window (`ZSTD_WINDOW_LOG_MAX`, RFC 9659:
 //! 8 MiB). One coding only: a chain is refused where the header is read.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
-use std::path::Path;
+use std::io::{self, BufRead, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::error::{FormatError, FormatErrorKind};
+use super::part_bytes::{PartBytes, PartRead};
 use crate::domain::part::Coding;
 use crate::error::{Error, ErrorCode, Result};
 
@@ -22,8 +21,11 @@ const RATIO_MAX: u64 = 20_000;
 const RATIO_FREE_BYTES: u64 = 16 * 1024 * 1024;
 /// Largest zstd window, as a power of two.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
-/// Read buffer on the file and in the brotli decoder.
+/// Buffer of the brotli decoder.
 const BUFFER_BYTES: usize = 128 * 1024;
+
+/// Smallest buffer that readers are told to have; they look ahead a few bytes.
+const BUFFER_BYTES_MIN: usize = 1024;
 
 /// What may be in `Accept-Encoding`.
 pub const ACCEPTED: &str = "gzip, deflate, br, zstd, identity";
@@ -86,11 +88,14 @@ pub fn from_magic(first_bytes: &[u8]) -> Coding {
     }
 }
 
-/// Opens a file and decodes it while it is read.
-pub fn open(path: &Path, coding: Coding, decoded_bytes_max: u64) -> io::Result<DecodedReader> {
-    let file = File::open(path)?;
-    let wire_bytes = file.metadata()?.len();
-    let mut source = BufReader::with_capacity(BUFFER_BYTES, file);
+/// Opens a part and decodes it while it is read.
+pub fn open(
+    bytes: &PartBytes,
+    coding: Coding,
+    decoded_bytes_max: u64,
+) -> io::Result<DecodedReader> {
+    let mut source = bytes.open()?;
+    let wire_bytes = source.length()?;
     // A body without a byte decodes to nothing in every coding; the decoders would call it cut.
     let inner: Box<dyn Decode> = if source.fill_buf()?.is_empty() {
         Box::new(source)
@@ -119,6 +124,7 @@ pub fn open(path: &Path, coding: Coding, decoded_bytes_max: u64) -> io::Result<D
     Ok(DecodedReader {
         inner,
         coding,
+        wire_bytes,
         decoded_bytes: Arc::default(),
         decoded_bytes_max,
         ratio_bytes_max: wire_bytes.saturating_mul(RATIO_MAX).max(RATIO_FREE_BYTES),
@@ -137,34 +143,34 @@ fn is_zlib(first_bytes: &[u8]) -> bool {
     }
 }
 
-/// A decoder over a file.
+/// A decoder over a part's bytes.
 trait Decode: Read + Send {
-    /// The file, if the decoder stops at the end of one stream whatever follows it.
-    fn single_stream_source(&mut self) -> Option<&mut BufReader<File>> {
+    /// The bytes, if the decoder stops at the end of one stream whatever follows it.
+    fn single_stream_source(&mut self) -> Option<&mut PartRead> {
         None
     }
 }
 
-impl Decode for BufReader<File> {}
+impl Decode for PartRead {}
 
-impl Decode for flate2::bufread::MultiGzDecoder<BufReader<File>> {}
+impl Decode for flate2::bufread::MultiGzDecoder<PartRead> {}
 
-impl Decode for zstd::stream::read::Decoder<'_, BufReader<File>> {}
+impl Decode for zstd::stream::read::Decoder<'_, PartRead> {}
 
-impl Decode for flate2::bufread::ZlibDecoder<BufReader<File>> {
-    fn single_stream_source(&mut self) -> Option<&mut BufReader<File>> {
+impl Decode for flate2::bufread::ZlibDecoder<PartRead> {
+    fn single_stream_source(&mut self) -> Option<&mut PartRead> {
         Some(self.get_mut())
     }
 }
 
-impl Decode for flate2::bufread::DeflateDecoder<BufReader<File>> {
-    fn single_stream_source(&mut self) -> Option<&mut BufReader<File>> {
+impl Decode for flate2::bufread::DeflateDecoder<PartRead> {
+    fn single_stream_source(&mut self) -> Option<&mut PartRead> {
         Some(self.get_mut())
     }
 }
 
 impl Decode for brotli::Decompressor<LastByteApart> {
-    fn single_stream_source(&mut self) -> Option<&mut BufReader<File>> {
+    fn single_stream_source(&mut self) -> Option<&mut PartRead> {
         Some(&mut self.get_mut().source)
     }
 }
@@ -173,7 +179,7 @@ impl Decode for brotli::Decompressor<LastByteApart> {
 /// does not tell; but the end of a stream needs the stream's last byte, so one that ends before the file's last
 /// byte leaves that byte here.
 struct LastByteApart {
-    source: BufReader<File>,
+    source: PartRead,
     remaining_bytes: u64,
 }
 
@@ -192,6 +198,7 @@ impl Read for LastByteApart {
 pub struct DecodedReader {
     inner: Box<dyn Decode>,
     coding: Coding,
+    wire_bytes: u64,
     decoded_bytes: Arc<AtomicU64>,
     decoded_bytes_max: u64,
     ratio_bytes_max: u64,
@@ -201,6 +208,15 @@ impl DecodedReader {
     /// A count of the bytes decoded so far, to look at after the reader was given away.
     pub fn decoded_bytes(&self) -> Arc<AtomicU64> {
         self.decoded_bytes.clone()
+    }
+
+    /// A buffer size to read with, not above `most`: all of the bytes at once where they are few.
+    pub fn buffer_bytes(&self, most: usize) -> usize {
+        match self.coding {
+            Coding::Identity => usize::try_from(self.wire_bytes)
+                .map_or(most, |bytes| (bytes + 1).clamp(BUFFER_BYTES_MIN, most)),
+            Coding::Gzip | Coding::Deflate | Coding::Br | Coding::Zstd => most,
+        }
     }
 }
 
@@ -272,11 +288,22 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("body");
         std::fs::write(&path, bytes).unwrap();
-        let mut decoded = Vec::new();
-        open(&path, coding, limit)
-            .and_then(|mut reader| reader.read_to_end(&mut decoded))
-            .map_err(FormatError::from)?;
-        Ok(decoded)
+        let packed = PartBytes::Packed {
+            path: path.clone(),
+            offset: 0,
+            length: bytes.len() as u64,
+        };
+        let memory = PartBytes::Memory(bytes.to_vec().into());
+        let [file, packed, memory] = [PartBytes::File(path), packed, memory].map(|bytes| {
+            let mut decoded = Vec::new();
+            open(&bytes, coding, limit)
+                .and_then(|mut reader| reader.read_to_end(&mut decoded))
+                .map_err(FormatError::from)?;
+            Ok(decoded)
+        });
+        assert_eq!(file, packed);
+        assert_eq!(file, memory);
+        file
     }
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {

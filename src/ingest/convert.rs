@@ -7,7 +7,7 @@
 //! two readings at most, whatever the data does.
 //!
 //! [`convert`] runs at commit for parts whose early file does not have the final columns, types or field
-//! ids.
+//! ids, and for small text parts, which have none: [`discover_text`] only reads them, and many of them share one data file.
 //!
 //! Columns without any value are left out of data files (a reader gives null for them), so that they
 //! never pin a type. A part whose columns are all empty keeps its row count through one such column.
@@ -17,7 +17,7 @@ mod parquet_part;
 mod text_part;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use iceberg::spec::{NestedField, NestedFieldRef, Type};
@@ -27,8 +27,9 @@ use super::csv::dialect::Dialect;
 use super::csv::sniff;
 use super::error::{FormatError, FormatErrorKind};
 use super::parquet::unreadable;
+use super::part_bytes::PartBytes;
 use crate::domain::part::{Coding, ParquetRecord, PartIssue};
-use crate::domain::{ColumnRecord, DataFileRecord, PartKind};
+use crate::domain::{ColumnRecord, DataFileRecord, PartKind, PartNumber};
 use crate::error::{Error, ErrorCode, Result};
 use crate::schema::plan::{TableColumns, arrival};
 use crate::schema::unify::ColumnDates;
@@ -37,8 +38,8 @@ use crate::schema::{UnifiedColumn, types};
 /// A part's bytes on disk.
 #[derive(Debug, Clone)]
 pub struct Source {
-    /// The file, as it was sent.
-    pub path: PathBuf,
+    /// As they were sent.
+    pub bytes: PartBytes,
     /// Its format.
     pub kind: PartKind,
     /// Its coding.
@@ -77,24 +78,31 @@ pub fn discover(
 ) -> Result<Discovered> {
     match source.kind {
         PartKind::Csv | PartKind::Tsv | PartKind::Ndjson => {
-            text_part::discover(source, table, output)
+            text_part::discover(source, table, Some(output))
         }
         PartKind::Parquet => guarded(|| parquet_part::discover(source, table, output)),
     }
 }
 
-/// Writes a part's data file with these columns, text dates read in these forms. Its name is not yet synced. Returns its size.
+/// Reads a text part and writes nothing. With a table, a value that does not fit its columns is refused.
+pub fn discover_text(source: &Source, table: Option<&TableColumns>) -> Result<Discovered> {
+    text_part::discover(source, table, None)
+}
+
+/// Writes one data file with these columns of several parts, text dates read in these forms; of more than one only when all
+/// are text. Its name is not yet synced. Returns its size, or what is wrong with each part that cannot be converted.
 pub fn convert(
-    source: &Source,
+    parts: &[(PartNumber, Source)],
     fields: &[NestedFieldRef],
     dates: &ColumnDates,
     output: &Path,
-) -> Result<u64> {
-    match source.kind {
-        PartKind::Csv | PartKind::Tsv | PartKind::Ndjson => {
-            text_part::convert(source, fields, dates, output)
+) -> std::result::Result<u64, Vec<Error>> {
+    match parts {
+        [(part, source)] if source.kind == PartKind::Parquet => {
+            guarded(|| parquet_part::convert(source, fields, output))
+                .map_err(|error| vec![error.with("part", part.0)])
         }
-        PartKind::Parquet => guarded(|| parquet_part::convert(source, fields, output)),
+        parts => text_part::convert(parts, fields, dates, output),
     }
 }
 

@@ -123,7 +123,8 @@ impl<R: Read> CsvReader<R> {
         Self::with_buffer_bytes(read, dialect, limits, BUFFER_BYTES)
     }
 
-    fn with_buffer_bytes(
+    /// The same with a smaller buffer, for a part that is small.
+    pub(super) fn with_buffer_bytes(
         read: R,
         dialect: Dialect,
         limits: CsvLimits,

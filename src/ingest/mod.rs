@@ -23,6 +23,7 @@ pub mod format;
 pub mod ndjson;
 pub mod parquet;
 pub mod parquet_types;
+pub mod part_bytes;
 pub mod raw;
 pub mod statistics;
 pub mod structure;

@@ -135,7 +135,8 @@ impl<R: Read> NdjsonReader<R> {
         Self::with_buffer_bytes(read, options, BUFFER_BYTES)
     }
 
-    fn with_buffer_bytes(
+    /// The same with a smaller buffer, for a part that is small.
+    pub(super) fn with_buffer_bytes(
         read: R,
         options: NdjsonOptions,
         buffer_bytes: usize,

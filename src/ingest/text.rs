@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Limits;
+use super::byte_source::BUFFER_BYTES;
 use super::charset::CharsetReader;
 use super::codec::DecodedReader;
 use super::csv::dialect::{Charset, Dialect};
@@ -34,6 +35,7 @@ impl TextReader {
         limits: &Limits,
     ) -> Result<Self, FormatError> {
         let decoded_bytes = read.decoded_bytes();
+        let buffer_bytes = read.buffer_bytes(BUFFER_BYTES);
         let format = match kind {
             PartKind::Csv | PartKind::Tsv => {
                 let limits = CsvLimits {
@@ -44,7 +46,12 @@ impl TextReader {
                     .cloned()
                     .unwrap_or_else(|| Dialect::standard(usual_delimiter(kind)));
                 let read = CharsetReader::new(read, dialect.charset);
-                Format::Csv(CsvReader::new(read, dialect, limits)?)
+                Format::Csv(CsvReader::with_buffer_bytes(
+                    read,
+                    dialect,
+                    limits,
+                    buffer_bytes,
+                )?)
             }
             PartKind::Ndjson => {
                 let options = NdjsonOptions {
@@ -52,7 +59,11 @@ impl TextReader {
                     field_bytes_max: limits.field_bytes_max,
                     line_bytes_max: limits.field_bytes_max,
                 };
-                Format::Ndjson(NdjsonReader::new(read, options)?)
+                Format::Ndjson(NdjsonReader::with_buffer_bytes(
+                    read,
+                    options,
+                    buffer_bytes,
+                )?)
             }
             PartKind::Parquet => {
                 return Err(FormatError::malformed("Parquet is not a text format"));

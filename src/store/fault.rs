@@ -42,6 +42,8 @@ pub enum Artifact {
     Marker,
     /// A part's bytes as sent; the folder of its session.
     PartBytes,
+    /// The bytes of many small parts; the folder of such files.
+    Pack,
     /// A data file, staged or in its table; the table's folder of them.
     DataFile,
     /// A manifest.
@@ -68,6 +70,8 @@ pub const STEPS: &[(Operation, Artifact)] = &[
     (Operation::Sync, Artifact::PartBytes),
     (Operation::Rename, Artifact::PartBytes),
     (Operation::SyncFolder, Artifact::PartBytes),
+    (Operation::SyncFolder, Artifact::Pack),
+    (Operation::Sync, Artifact::Pack),
     (Operation::Sync, Artifact::DataFile),
     (Operation::Rename, Artifact::DataFile),
     (Operation::Link, Artifact::DataFile),

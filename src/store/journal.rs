@@ -6,7 +6,7 @@
 //! **Ordering and durability.** Writes are applied in the order in which they were queued. The writer
 //! takes everything that waits (up to `GROUP_WRITES_MAX`), applies it in one sled transaction, then
 //! calls `flush`, `fdatasync` on sled's log file and `fsync` on its folder, and only then answers all of
-//! them. sled 0.34's `flush` alone is not enough on Linux: it is a `sync_file_range`, and a power cut after
+//! them. Packs that a write names are synced before that: a record never refers to bytes that are not durable. sled 0.34's `flush` alone is not enough on Linux: it is a `sync_file_range`, and a power cut after
 //! it was seen to empty whole databases. Values are kept small (records are chunked), because sled puts
 //! large ones into blob files that it never syncs.
 //!
@@ -20,6 +20,7 @@
 //! **What a crash loses.** Only what was not acknowledged. How a store is made, recognised and raised to a
 //! newer format is in `open`.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use uuid::Uuid;
 use super::durable;
 use super::fault::Artifact;
 use super::layout::Layout;
+use super::packs::Pack;
 use crate::error::{Error, ErrorCode};
 use crate::telemetry::Metrics;
 
@@ -74,6 +76,8 @@ pub struct Write {
     pub counts: Vec<(&'static [u8], i64)>,
     /// Counters that must be below a limit, else nothing is changed.
     pub ceilings: Vec<(&'static [u8], u64)>,
+    /// Packs whose bytes must be durable before this is.
+    pub packs: Vec<Arc<Pack>>,
 }
 
 /// Why a write was not made.
@@ -98,6 +102,14 @@ pub enum WriteError {
     /// The disk has no room for the records; nothing was changed, and it may be tried again.
     #[error("the disk has no room for more records")]
     Full,
+    /// A pack that the write refers to could not be synced; nothing was changed, and other packs may take the bytes.
+    #[error("the part's bytes cannot be made durable: {reason}")]
+    Unsynced {
+        /// What kind of failure.
+        kind: ErrorKind,
+        /// The disk's message.
+        reason: String,
+    },
     /// Too many writes wait; nothing was changed.
     #[error("too many writes wait for the journal")]
     Busy,
@@ -124,6 +136,9 @@ impl From<WriteError> for Error {
                 "The server's disk is full, so nothing can be recorded; nothing was changed by this request. Try again when space was freed.",
             )
             .caused_by(error),
+            WriteError::Unsynced { kind, reason } => {
+                Error::storage("syncing a pack", &std::io::Error::new(kind, reason))
+            }
             WriteError::Busy => Error::new(
                 ErrorCode::Overloaded,
                 "The server has more to record than its disk takes; send the same request again.",
@@ -342,6 +357,7 @@ impl Writer {
         if self.failed.load(Ordering::Acquire) {
             return self.refuse(group, "an earlier write failed");
         }
+        let unsynced = sync_packs(group);
         let puts = group.iter().flat_map(|request| &request.write.puts);
         let value_bytes: usize = puts.map(|(key, value)| key.len() + value.len()).sum();
         match self.room.make(&self.log, value_bytes as u64) {
@@ -352,7 +368,10 @@ impl Writer {
         let applied = self.db.transaction(|tree| {
             group
                 .iter()
-                .map(|request| apply(tree, &request.write))
+                .map(|request| match unsynced_pack(&unsynced, &request.write) {
+                    Some(error) => Ok(Err(error)),
+                    None => apply(tree, &request.write),
+                })
                 .collect::<Result<Vec<_>, ConflictableTransactionError<()>>>()
         });
         let outcomes = match applied {
@@ -381,6 +400,26 @@ impl Writer {
         };
         vec![Err(refusal); group.len()]
     }
+}
+
+/// Syncs every pack of a group once; gives those that failed, and why.
+fn sync_packs(group: &[Request]) -> HashMap<u64, std::io::Error> {
+    let packs = group.iter().flat_map(|request| &request.write.packs);
+    let packs: HashMap<u64, &Arc<Pack>> = packs.map(|pack| (pack.number(), pack)).collect();
+    packs
+        .into_iter()
+        .filter_map(|(number, pack)| Some((number, pack.sync().err()?)))
+        .collect()
+}
+
+/// Why a write cannot be made although the journal could.
+fn unsynced_pack(unsynced: &HashMap<u64, std::io::Error>, write: &Write) -> Option<WriteError> {
+    let mut packs = write.packs.iter();
+    let error = packs.find_map(|pack| unsynced.get(&pack.number()))?;
+    Some(WriteError::Unsynced {
+        kind: error.kind(),
+        reason: error.to_string(),
+    })
 }
 
 /// Room on the disk that is kept for sled's log beyond its end. sled does not survive a failed write, so a group of writes is

@@ -8,16 +8,19 @@
 //!                                 adopted Parquet part is both: the bytes as sent, then a second footer)
 //!     00012-<generation>.csv.zst
 //!     00012-<generation>.data.parquet
+//!   packs/<number>.pack             the bytes of small parts of any session, one behind the other
 //!   control.sock                    while a server runs: lists its records for `calve check`
 //!   warehouse/<workspace>/<collection>/<dataset>/{data,metadata}/
 //! ```
 //!
 //! Part files say number, generation, format and coding in their names, so that the journal's part
-//! records could be made again from the folder alone.
+//! records could be made again from the folder alone. Of parts in packs only the records know where they are.
 
 use std::path::{Path, PathBuf};
 
+use super::packs;
 use crate::domain::{PartNumber, PartRecord, SessionId, Target};
+use crate::ingest::part_bytes::PartBytes;
 
 /// The paths below one data folder.
 #[derive(Debug, Clone)]
@@ -66,6 +69,11 @@ impl Layout {
         self.staging_folder().join(session.as_str())
     }
 
+    /// The folder of packs.
+    pub fn packs_folder(&self) -> PathBuf {
+        self.root.join("packs")
+    }
+
     /// Where an upload's bytes, and the data file made from them, grow before they have their final names.
     pub fn incoming_files(
         &self,
@@ -80,15 +88,31 @@ impl Layout {
         })
     }
 
-    /// Both files that a part may have: its bytes, and its data file; one file twice when it is both.
-    pub fn part_files(&self, session: &SessionId, record: &PartRecord) -> [PathBuf; 2] {
-        [
-            self.part_file(session, record),
-            self.part_data_file(session, record),
-        ]
+    /// Where a part's bytes are read from.
+    pub fn part_bytes(&self, session: &SessionId, record: &PartRecord) -> PartBytes {
+        match record.packed {
+            None => PartBytes::File(self.part_file(session, record)),
+            Some(place) => PartBytes::Packed {
+                path: packs::path(&self.packs_folder(), place.pack),
+                offset: place.offset,
+                length: record.wire_bytes,
+            },
+        }
     }
 
-    /// A part's bytes as they were sent; an adopted one has a footer more after them.
+    /// The files that are a part's alone: its bytes, and its data file, which may be one; none of a part in a pack.
+    pub fn part_files(&self, session: &SessionId, record: &PartRecord) -> Vec<PathBuf> {
+        if record.packed.is_some() {
+            return Vec::new();
+        }
+        let mut files = vec![self.part_file(session, record)];
+        if record.data_file.is_some() && !record.is_own_data_file() {
+            files.push(self.part_data_file(session, record));
+        }
+        files
+    }
+
+    /// The bytes, as they were sent, of a part with a file of its own; an adopted one has a footer more after them.
     pub fn part_file(&self, session: &SessionId, record: &PartRecord) -> PathBuf {
         self.session_folder(session).join(format!(
             "{}.{}{}",

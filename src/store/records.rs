@@ -7,6 +7,7 @@
 //! (u16, big-endian).
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::io::Read;
 
 use chrono::{DateTime, Utc};
@@ -259,6 +260,30 @@ pub fn load_session(journal: &Journal, id: &SessionId) -> Result<Option<Session>
         add_part(&mut session, number, &chunks)?;
     }
     Ok(Some(session))
+}
+
+/// Takes those packs out of `packs` in which an open session has a part. Blocks; reads no further than to the last of them.
+pub fn without_parts(journal: &Journal, packs: &mut HashSet<u64>) -> Result<()> {
+    let mut sessions = journal.scan(keys::SESSIONS)?;
+    while !packs.is_empty() {
+        let Some(entry) = sessions.next() else {
+            break;
+        };
+        let (key, value) = entry?;
+        let Some(id) = keys::session_id(&key) else {
+            continue;
+        };
+        if session_in(&id, &value)?.state != SessionState::Open {
+            continue;
+        }
+        let Some(session) = load_session(journal, &id)? else {
+            continue;
+        };
+        for place in session.records().filter_map(|record| record.packed) {
+            packs.remove(&place.pack);
+        }
+    }
+    Ok(())
 }
 
 /// Adds to a session what a part's chunks say, given in order; gives the number of chunks that the record has. A

@@ -1,7 +1,7 @@
 //! Receives a part's body into the staging folder and gives its files their final names.
 //!
-//! The body goes from the socket to a file in blocks; it is never held whole and never passes through an
-//! actor. Until [`StagedFiles::keep`] is called, dropping [`StagedFiles`] removes the files: a client that goes
+//! The body goes from the socket to a file in blocks; one that is small ([`Start`]) is held whole and goes into a pack. It
+//! never passes through an actor. Until [`StagedFiles::keep`] is called, dropping [`StagedFiles`] removes the files: a client that goes
 //! away, a refusal, and a message that is never delivered all leave nothing behind.
 
 use std::fs::File;
@@ -17,6 +17,7 @@ use futures_util::{Stream, StreamExt};
 
 use super::durable;
 use super::fault::Artifact;
+use super::packs::{Pack, PackSlot};
 use crate::admission::Admitted;
 use crate::blocking::blocking;
 use crate::error::{Error, ErrorCode, Result};
@@ -25,13 +26,14 @@ use crate::ingest::digest::{ExpectedDigests, Hasher};
 /// Bytes collected before they are handed to a blocking thread.
 const BLOCK_BYTES: usize = 256 * 1024;
 
-/// Files that are removed when the last clone of this is dropped, unless they are kept.
+/// A part's files, or its place in a pack: removed when the last clone of this is dropped, unless they are kept.
 #[derive(Debug, Clone)]
 pub struct StagedFiles(Arc<Guarded>);
 
 #[derive(Debug)]
 struct Guarded {
     paths: Vec<PathBuf>,
+    slot: Option<PackSlot>,
     is_kept: AtomicBool,
 }
 
@@ -40,13 +42,31 @@ impl StagedFiles {
     pub fn guard(paths: Vec<PathBuf>) -> Self {
         Self(Arc::new(Guarded {
             paths,
+            slot: None,
             is_kept: AtomicBool::new(false),
         }))
+    }
+
+    /// Takes responsibility for bytes in a pack.
+    pub fn packed(slot: PackSlot) -> Self {
+        Self(Arc::new(Guarded {
+            paths: Vec::new(),
+            slot: Some(slot),
+            is_kept: AtomicBool::new(false),
+        }))
+    }
+
+    /// The pack that has to be synced before a record may refer to these.
+    pub fn pack(&self) -> Option<&Arc<Pack>> {
+        self.0.slot.as_ref().map(PackSlot::pack)
     }
 
     /// The files stay, whatever happens to the clones.
     pub fn keep(&self) {
         self.0.is_kept.store(true, Ordering::Release);
+        if let Some(slot) = &self.0.slot {
+            slot.keep();
+        }
     }
 }
 
@@ -82,23 +102,67 @@ pub struct Reception {
     pub admitted: Arc<Admitted>,
 }
 
-/// Writes a body to a new file. Not yet synced.
-pub async fn receive<S>(body: S, path: &Path, reception: Reception) -> Result<Received>
+/// The first bytes of a body.
+#[derive(Debug, Default)]
+pub struct Start {
+    chunks: Vec<Bytes>,
+    bytes: u64,
+    is_whole: bool,
+}
+
+impl Start {
+    /// Reads until there are more than `bytes_max`, or the body ends.
+    pub async fn read<S>(body: &mut S, bytes_max: u64, reception: &Reception) -> Result<Self>
+    where
+        S: Stream<Item = std::result::Result<Bytes, PayloadError>> + Unpin,
+    {
+        let mut start = Self::default();
+        while start.bytes <= bytes_max {
+            let Some(chunk) = next_chunk(body, reception.idle_timeout).await? else {
+                start.is_whole = true;
+                break;
+            };
+            start.bytes += chunk.len() as u64;
+            start.chunks.push(chunk);
+            check_size(start.bytes, reception.wire_bytes_max)?;
+        }
+        Ok(start)
+    }
+
+    /// All of the body, if it ended.
+    pub fn whole(&self) -> Option<Bytes> {
+        match self.chunks.as_slice() {
+            _ if !self.is_whole => None,
+            [only] => Some(only.clone()),
+            chunks => Some(chunks.concat().into()),
+        }
+    }
+}
+
+/// Writes a body, from its start on, to a new file. Not yet synced.
+pub async fn receive<S>(
+    start: Start,
+    mut body: S,
+    path: &Path,
+    reception: Reception,
+) -> Result<Received>
 where
-    S: Stream<Item = std::result::Result<Bytes, PayloadError>>,
+    S: Stream<Item = std::result::Result<Bytes, PayloadError>> + Unpin,
 {
-    let mut body = std::pin::pin!(body);
     let mut sink = Some(Sink::create(path.to_path_buf(), &reception).await?);
-    let mut block: Vec<Bytes> = Vec::new();
-    let (mut block_bytes, mut wire_bytes) = (0usize, 0u64);
+    let mut is_end = start.is_whole;
+    let (mut block, mut wire_bytes) = (start.chunks, start.bytes);
+    let mut block_bytes: usize = block.iter().map(Bytes::len).sum();
     loop {
-        let next = next_chunk(&mut body, reception.idle_timeout).await?;
-        let is_end = next.is_none();
-        if let Some(bytes) = next {
-            wire_bytes += bytes.len() as u64;
-            check_size(wire_bytes, reception.wire_bytes_max)?;
-            block_bytes += bytes.len();
-            block.push(bytes);
+        if !is_end {
+            let next = next_chunk(&mut body, reception.idle_timeout).await?;
+            is_end = next.is_none();
+            if let Some(bytes) = next {
+                wire_bytes += bytes.len() as u64;
+                check_size(wire_bytes, reception.wire_bytes_max)?;
+                block_bytes += bytes.len();
+                block.push(bytes);
+            }
         }
         if block_bytes >= BLOCK_BYTES || (is_end && block_bytes > 0) {
             let taken = std::mem::take(&mut block);
@@ -236,24 +300,53 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("session/part");
         let chunks = (0..10u8).map(|byte| Ok(Bytes::from(vec![byte; 100_000])));
-        let received = receive(stream::iter(chunks), &path, reception(1_000_000).await)
-            .await
-            .unwrap();
+        let mut body = stream::iter(chunks);
+        let reception = reception(1_000_000).await;
+        let start = Start::read(&mut body, 150_000, &reception).await.unwrap();
+        assert_eq!(start.whole(), None);
+        let received = receive(start, body, &path, reception).await.unwrap();
         assert_eq!(received.wire_bytes, 1_000_000);
         let expected: Vec<u8> = (0..10u8).flat_map(|byte| vec![byte; 100_000]).collect();
         assert_eq!(std::fs::read(&path).unwrap(), expected);
     }
 
     #[tokio::test]
+    async fn a_small_body_is_held_whole() {
+        let chunks = [&b"ab"[..], b"c"].map(|chunk| Ok(Bytes::from_static(chunk)));
+        let mut body = stream::iter(chunks);
+        let reception = reception(10).await;
+        let start = Start::read(&mut body, 3, &reception).await.unwrap();
+        assert_eq!(start.whole().unwrap(), "abc");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("part");
+        let received = receive(start, body, &path, reception).await.unwrap();
+        assert_eq!(received.wire_bytes, 3);
+        assert_eq!(std::fs::read(&path).unwrap(), b"abc");
+    }
+
+    #[tokio::test]
     async fn too_large_cut_and_silent_bodies_are_told_apart() {
         let folder = tempfile::tempdir().unwrap();
         let too_large = stream::iter([Ok(Bytes::from_static(b"123"))]);
-        let refused = receive(too_large, &folder.path().join("a"), reception(2).await).await;
+        let refused = receive(
+            Start::default(),
+            too_large,
+            &folder.path().join("a"),
+            reception(2).await,
+        )
+        .await;
         assert_eq!(refused.unwrap_err().code, ErrorCode::PartTooLarge);
         let cut = stream::iter([Err(PayloadError::Incomplete(None))]);
-        let refused = receive(cut, &folder.path().join("b"), reception(2).await).await;
+        let refused = receive(
+            Start::default(),
+            cut,
+            &folder.path().join("b"),
+            reception(2).await,
+        )
+        .await;
         assert_eq!(refused.unwrap_err().code, ErrorCode::BodyIncomplete);
         let refused = receive(
+            Start::default(),
             stream::pending(),
             &folder.path().join("c"),
             reception(2).await,

@@ -243,7 +243,12 @@ impl Catalog for JournalCatalog {
             Err(WriteError::Unexpected { key, found }) => {
                 return Err(refusal(&publication.session_before, &key, found.as_deref()));
             }
-            Err(error @ (WriteError::Busy | WriteError::Full | WriteError::AtLimit { .. })) => {
+            Err(
+                error @ (WriteError::Busy
+                | WriteError::Full
+                | WriteError::Unsynced { .. }
+                | WriteError::AtLimit { .. }),
+            ) => {
                 return Err(PublishError::Refused(error.into()));
             }
             Err(error @ WriteError::Failed { .. }) => {

@@ -3,9 +3,7 @@
 //! 1. Load the table.
 //! 2. Plan the schema: pure, and the place of every refusal that the columns cause.
 //! 3. Record the intent: this attempt, at this table. Every file it makes carries the attempt's id in its name.
-//! 4. Make every part's data file one of the table's: the early file as it is where columns, types and
-//!    field ids are already final; a copy with another footer where only the ids differ and the part was adopted;
-//!    else converted again from the part's bytes.
+//! 4. Make the parts' data files the table's: see [`super::data_files`].
 //! 5. Write manifests and manifest list.
 //! 6. Publish: metadata file, then one transaction that moves the pointer, commits the session and ends the intent.
 //!
@@ -21,15 +19,15 @@
 //! The caller serialises commits of one table; the catalog's expectation guards against everybody else.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt};
-use iceberg::spec::{DataFile, NestedFieldRef, TableMetadataBuildResult};
+use iceberg::spec::{DataFile, TableMetadataBuildResult};
 use parquet::file::metadata::ParquetMetaDataReader;
 use tokio::sync::Semaphore;
 
 use super::catalog::{self, BaseTable, Catalog, Publication, PublishError};
+use super::data_files::{FILES_AT_ONCE, TableFile, each_refusal, file_groups, table_file};
 use super::metrics;
 use super::snapshot::{SnapshotBuilder, SnapshotPlan};
 use super::storage::TableStorage;
@@ -38,19 +36,13 @@ use crate::blocking::blocking;
 use crate::clock::SharedClock;
 use crate::domain::{
     CommitIntent, CommitReceipt, CommitRequest, ConflictResolution, PartRecord, SchemaEvolution,
-    Session, SessionId,
+    Session,
 };
 use crate::error::{Error, ErrorCode, Result};
 use crate::ingest::Limits;
-use crate::ingest::convert::{self, Source};
-use crate::ingest::csv::sniff;
 use crate::schema::unify::ColumnDates;
 use crate::schema::{SchemaPlan, TableColumns, UnifiedColumn, plan, unify};
-use crate::store::layout::{Layout, part_stem};
-
-/// Parts of one commit that are linked or converted at once. Few, because the turns at converting are
-/// shared with uploads and with the commits of other tables.
-pub(super) const PARTS_AT_ONCE: usize = 2;
+use crate::store::layout::Layout;
 
 /// What commits need.
 #[derive(Clone)]
@@ -244,11 +236,11 @@ async fn write_and_publish(
     blocking(move || storage.prepare(&target))
         .await
         .map_err(refused)?;
-    let parts = session.records().filter(|record| record.rows > 0);
-    let making = parts.map(|record| table_file(context, intent, record, plan));
-    let outcomes: Vec<Result<TableFile>> =
-        stream::iter(making).buffered(PARTS_AT_ONCE).collect().await;
-    let files = all_or_refusal(outcomes).map_err(refused)?;
+    let groups = file_groups(session.records()).into_iter();
+    let making = groups.map(|parts| table_file(context, intent, parts, plan));
+    let outcomes: Vec<_> = stream::iter(making).buffered(FILES_AT_ONCE).collect().await;
+    let files = all_or_refusal(outcomes.into_iter().flat_map(each_refusal).collect());
+    let files = files.map_err(refused)?;
     let rows_written = session.records().map(|record| record.rows).sum();
     let files_created = files.len() as u64;
     let (next, snapshot_id) =
@@ -273,138 +265,6 @@ async fn write_and_publish(
     };
     context.catalog.publish(&publication).await?;
     Ok(receipt)
-}
-
-/// A data file that is in its table's folder.
-struct TableFile {
-    location: String,
-    path: PathBuf,
-    file_bytes: u64,
-    /// Rows of the part it was made from.
-    rows: u64,
-}
-
-/// Makes a part's data file one of the table's.
-async fn table_file(
-    context: &CommitContext,
-    intent: &CommitIntent,
-    record: &PartRecord,
-    plan: &CommitPlan,
-) -> Result<TableFile> {
-    let schema = &plan.schema;
-    let session = &intent.session;
-    let name = format!("{session}-{}-{}.parquet", part_stem(record), intent.attempt);
-    let (part, rows) = (record.part, record.rows);
-    let storage = context.storage.clone();
-    let target = intent.target.clone();
-    if let Some(early) = &record.data_file
-        && has_final_file(record, schema)
-    {
-        let staged = context.layout.part_data_file(session, record);
-        let file_bytes = early.file_bytes;
-        return blocking(move || {
-            let location = storage.adopt(&target, &staged, &name)?;
-            Ok(TableFile {
-                location,
-                path: staged,
-                file_bytes,
-                rows,
-            })
-        })
-        .await;
-    }
-    let fields = conversion_fields(record, schema);
-    let (path, location) = storage.new_data_file(&target, &name);
-    if record.is_adopted() {
-        let staged = context.layout.part_data_file(session, record);
-        let content_bytes = record.decoded_bytes;
-        let fields = early_fields(record, schema);
-        let (path, location) = (path.clone(), location.clone());
-        let adopted = blocking(move || {
-            let adopted = convert::adopt_again(&staged, content_bytes, &fields, &path)?;
-            Ok(adopted.map(|file_bytes| TableFile {
-                location,
-                path,
-                file_bytes,
-                rows,
-            }))
-        })
-        .await?;
-        if let Some(file) = adopted {
-            return Ok(file);
-        }
-    }
-    let source = part_source(context, session, record);
-    let dates = plan.dates.clone();
-    let turn = context
-        .conversions
-        .clone()
-        .acquire_owned()
-        .await
-        .map_err(Error::internal)?;
-    let converted = blocking(move || {
-        let _turn = turn;
-        let file_bytes = convert::convert(&source, &fields, &dates, &path)?;
-        Ok(TableFile {
-            location,
-            path,
-            file_bytes,
-            rows,
-        })
-    })
-    .await;
-    converted.map_err(|error| error.with("part", part.0))
-}
-
-pub(super) fn part_source(
-    context: &CommitContext,
-    session: &SessionId,
-    record: &PartRecord,
-) -> Source {
-    Source {
-        path: context.layout.part_file(session, record),
-        kind: record.kind,
-        coding: record.coding,
-        csv: record.csv.clone().map(sniff::Found::from),
-        limits: context.limits,
-    }
-}
-
-pub(super) fn has_final_file(record: &PartRecord, schema: &SchemaPlan) -> bool {
-    let mut early = record.data_file.iter();
-    early.any(|early| early.fields.iter().all(|field| is_final(field, schema)))
-}
-
-/// Whether a field of an early file is just what the table's schema has.
-fn is_final(field: &NestedFieldRef, schema: &SchemaPlan) -> bool {
-    schema
-        .field(&field.name)
-        .is_some_and(|last| last.id == field.id && last.field_type == field.field_type)
-}
-
-/// The table's fields of the columns of a part's early file, in the file's order.
-fn early_fields(record: &PartRecord, schema: &SchemaPlan) -> Vec<NestedFieldRef> {
-    let early = record.data_file.iter().flat_map(|file| &file.fields);
-    early
-        .filter_map(|field| schema.field(&field.name))
-        .cloned()
-        .collect()
-}
-
-/// The table's fields that a part has values for, in the table's order; or, when it has none, one that keeps its row count.
-pub(super) fn conversion_fields(record: &PartRecord, schema: &SchemaPlan) -> Vec<NestedFieldRef> {
-    let early: Vec<&str> = record
-        .data_file
-        .iter()
-        .flat_map(|file| &file.fields)
-        .map(|field| field.name.as_str())
-        .collect();
-    schema
-        .fields
-        .iter()
-        .filter(|field| early.contains(&field.name.as_str()))
-        .cloned()
-        .collect()
 }
 
 async fn build_snapshot(

@@ -7,7 +7,8 @@ use futures_util::stream::{self, StreamExt};
 use iceberg::spec::Type;
 
 use super::catalog::{self, BaseTable};
-use super::commit::{CommitContext, PARTS_AT_ONCE};
+use super::commit::CommitContext;
+use super::data_files::{FILES_AT_ONCE, file_groups};
 use super::values::{all_or_refusal, check_values, plan_session};
 use crate::domain::{CommitRequest, Session, Target};
 use crate::error::Result;
@@ -63,9 +64,9 @@ pub async fn dry_run(
     let base = catalog::load(&context.catalog, &request.target).await?;
     let table = base.as_ref().map(BaseTable::columns);
     let plan = plan_session(context, session, table.as_ref(), request).await?;
-    let parts = || session.records().filter(|record| record.rows > 0);
-    let checks = parts().map(|record| check_values(context, &session.id, record, &plan));
-    let outcomes: Vec<Result<()>> = stream::iter(checks).buffered(PARTS_AT_ONCE).collect().await;
+    let parts = session.records().filter(|record| record.rows > 0);
+    let checks = parts.map(|record| check_values(context, &session.id, record, &plan));
+    let outcomes: Vec<Result<()>> = stream::iter(checks).buffered(FILES_AT_ONCE).collect().await;
     all_or_refusal(outcomes)?;
     let action = match (&table, plan.replaces) {
         (None, _) => "create",
@@ -78,7 +79,7 @@ pub async fn dry_run(
         columns: planned_columns(table.as_ref(), &plan.schema),
         dropped_columns: dropped_columns(table.as_ref(), &plan.schema),
         rows_written: session.records().map(|record| record.rows).sum(),
-        files_created: parts().count() as u64,
+        files_created: file_groups(session.records()).len() as u64,
     })
 }
 

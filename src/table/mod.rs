@@ -2,6 +2,7 @@
 //!
 //! * [`storage`] keeps a table's files; [`storage::TableStorage`] is what a commit needs of it.
 //! * [`catalog`] knows each table's current metadata and moves that pointer; [`catalog::Catalog`].
+//! * [`data_files`] makes data files of parts.
 //! * [`metrics`] makes a manifest's entry from a data file's footer.
 //! * [`snapshot`] writes manifests and builds the next metadata from the crate's public spec types.
 //! * [`widening`] keeps older files' bounds in step with widened columns.
@@ -14,6 +15,7 @@
 
 pub mod catalog;
 pub mod commit;
+mod data_files;
 pub mod dry_run;
 pub mod metrics;
 pub mod snapshot;

@@ -4,10 +4,8 @@ use futures_util::stream::{self, StreamExt};
 use iceberg::spec::NestedFieldRef;
 use serde_json::Value;
 
-use super::commit::{
-    CommitContext, CommitPlan, PARTS_AT_ONCE, conversion_fields, has_final_file, part_source,
-    plan_commit, unify_parts,
-};
+use super::commit::{CommitContext, CommitPlan, plan_commit, unify_parts};
+use super::data_files::{FILES_AT_ONCE, conversion_fields, has_final_file, part_source};
 use crate::blocking::blocking;
 use crate::domain::{CommitRequest, PartRecord, Session, SessionId};
 use crate::error::{Error, ErrorCode, Result};
@@ -43,7 +41,7 @@ pub(super) async fn check_values(
     if has_final_file(record, &plan.schema) {
         return Ok(());
     }
-    let fields = conversion_fields(record, &plan.schema);
+    let fields = conversion_fields(&[record], &plan.schema);
     check_against(context, session, record, fields, &plan.dates).await
 }
 
@@ -134,7 +132,7 @@ async fn explain(
         let fields = fields.iter().filter(|field| named(&field.name)).cloned();
         check_against(context, &session.id, record, fields.collect(), &dates)
     });
-    let outcomes: Vec<Result<()>> = stream::iter(checks).buffered(PARTS_AT_ONCE).collect().await;
+    let outcomes: Vec<Result<()>> = stream::iter(checks).buffered(FILES_AT_ONCE).collect().await;
     match all_or_refusal(outcomes) {
         Err(error) if error.code == ErrorCode::ValueNotCastable => {
             let misfits = error.fields.get(MISFITS).cloned().unwrap_or_default();

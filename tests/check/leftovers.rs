@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::support::client::{AS_CSV, Target, commit_request};
 use crate::support::data::numbered_csv;
 use crate::support::raw::RawRequest;
-use crate::support::server::{TestServer, files_below};
+use crate::support::server::{OWN_FILES, TestServer, files_below};
 use crate::support::{PATIENCE, wait_until};
 use crate::world::{Folder, NO_GRACE, World, check, check_with, fill, make};
 
@@ -159,7 +159,7 @@ fn a_table_with_damage_keeps_its_leftovers() {
 
 #[test]
 fn a_server_killed_between_requests_leaves_nothing() {
-    let mut server = TestServer::start();
+    let mut server = TestServer::start_with(&[OWN_FILES]);
     let api = server.api();
     let session = api.open_session();
     api.put_part(&session, 0, b"a\n1\n", AS_CSV).expect(201);
@@ -170,7 +170,7 @@ fn a_server_killed_between_requests_leaves_nothing() {
 
 #[test]
 fn what_a_killed_commit_left_is_no_damage_and_goes_with_the_next_start() {
-    let mut server = TestServer::start();
+    let mut server = TestServer::start_with(&[OWN_FILES]);
     let target = Target::new("acme.sales.orders");
     let parts: Vec<String> = (0..6).map(|part| numbered_csv(part, 200)).collect();
     let session = fill(&server.api(), &parts);

@@ -15,6 +15,7 @@ mod support;
 
 mod damage;
 mod leftovers;
+mod packs;
 mod records;
 mod running;
 mod sound;

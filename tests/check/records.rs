@@ -5,7 +5,7 @@ use calve::store::journal::{Journal, Write};
 use calve::store::keys;
 
 use crate::support::client::Target;
-use crate::support::server::TestServer;
+use crate::support::server::{OWN_FILES, TestServer};
 use crate::world::{World, check, check_with, fill, wide_csv};
 
 fn id(text: &str) -> SessionId {
@@ -236,7 +236,7 @@ fn files_of_a_commit_that_was_cut_off_belong_to_its_attempt() {
 
 #[test]
 fn rests_of_a_longer_record_are_noted_and_can_go() {
-    let mut server = TestServer::start();
+    let mut server = TestServer::start_with(&[OWN_FILES]);
     let session = fill(&server.api(), &[wide_csv().0]);
     server.api().put_csv(&session, 0, "a\n1\n");
     server.terminate();

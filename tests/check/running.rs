@@ -5,7 +5,7 @@ use std::thread;
 
 use crate::support::client::{AS_CSV, Api, Target};
 use crate::support::data::numbered_csv;
-use crate::support::server::{TestServer, files_below};
+use crate::support::server::{OWN_FILES, TestServer, files_below};
 use crate::world::{Folder, NO_GRACE, World, check, check_command, check_with, make};
 
 /// Commits that must have happened while checks ran.
@@ -15,7 +15,7 @@ const CHECKS_MIN: usize = 6;
 
 #[test]
 fn nothing_is_found_while_many_clients_work() {
-    let server = TestServer::start();
+    let server = TestServer::start_with(&[OWN_FILES]);
     let (commits, ends) = (AtomicUsize::new(0), AtomicUsize::new(0));
     thread::scope(|scope| {
         for worker in 0..4 {
@@ -95,7 +95,7 @@ fn damage_and_leftovers_are_found_beside_a_server_and_left_as_they_are() {
 
 #[test]
 fn nothing_is_repaired_beside_a_server() {
-    let server = TestServer::start();
+    let server = TestServer::start_with(&[OWN_FILES]);
     let stray = make(server.data_dir().join("staging/nobodys/x"));
     let output = check_command(&server.data_dir(), &["--repair"])
         .output()
@@ -108,7 +108,7 @@ fn nothing_is_repaired_beside_a_server() {
 
 #[test]
 fn the_socket_goes_with_the_server_and_one_that_was_killed_is_not_waited_for() {
-    let mut server = TestServer::start();
+    let mut server = TestServer::start_with(&[OWN_FILES]);
     let socket = server.data_dir().join("control.sock");
     assert!(socket.exists());
     server.kill();

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::support::client::{AS_CSV, Api, Target};
 use crate::support::data::{Expectation, numbered_csv};
-use crate::support::server::{TestServer, calve, files_below};
+use crate::support::server::{OWN_FILES, TestServer, calve, files_below};
 use crate::support::table::assert_table_holds;
 use crate::support::{PATIENCE, wait_until};
 
@@ -115,7 +115,7 @@ pub(crate) struct World {
 impl World {
     /// The server is still running.
     pub(crate) fn running() -> Self {
-        let server = TestServer::start();
+        let server = TestServer::start_with(&[OWN_FILES]);
         let api = server.api();
         let orders = Target::new("acme.sales.orders");
         let wide = Target::new("acme.sales.wide");
@@ -309,7 +309,8 @@ impl Folder {
         }
     }
 
-    fn put_back(&self) {
+    /// Makes it so again.
+    pub(crate) fn put_back(&self) {
         for (name, _) in contents(&self.root) {
             if !self.files.iter().any(|(kept, _)| *kept == name) {
                 std::fs::remove_file(self.root.join(name)).expect("remove");

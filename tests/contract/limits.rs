@@ -164,14 +164,21 @@ fn a_nearly_full_disk_takes_no_parts_and_says_so() {
     let refusal = api
         .put_part(&session, 0, b"a\n1\n", AS_CSV)
         .expect_refusal(507, "no_space");
-    assert_eq!(refusal["needed_bytes"], 8, "{refusal}");
+    assert_eq!(refusal["needed_bytes"], 4, "{refusal}");
     assert!(
         refusal["free_bytes"].as_u64() < refusal["reserve_bytes"].as_u64(),
         "{refusal}"
     );
-    let staging = server.data_dir().join("staging");
-    let staged = files_below(&staging);
-    assert!(staged.is_empty(), "nothing is stored: {staged:?}");
+    // A large one is refused before its body is read, with room for its data file in mind.
+    let (large, _) = numbered_csv_of_bytes(0, 100_000);
+    let refusal = api
+        .put_part(&session, 0, large.as_bytes(), AS_CSV)
+        .expect_refusal(507, "no_space");
+    assert_eq!(refusal["needed_bytes"], 2 * large.len(), "{refusal}");
+    for folder in ["staging", "packs"] {
+        let staged = files_below(&server.data_dir().join(folder));
+        assert!(staged.is_empty(), "nothing is stored: {staged:?}");
+    }
     api.get("/health").expect(200);
 }
 
@@ -203,7 +210,7 @@ fn only_so_many_sessions_are_open_at_once() {
 
 #[test]
 fn only_so_many_bytes_are_staged_at_once_and_deleting_gives_room() {
-    let mut server = TestServer::start_with(&[("CALVE_STORAGE__STAGED_BYTES_MAX", "8KiB")]);
+    let mut server = TestServer::start_with(&[("CALVE_STORAGE__STAGED_BYTES_MAX", "6KiB")]);
     let (csv, _) = numbered_csv_of_bytes(0, 4 * 1024);
     let session = server.api().open_session();
     server.api().put_csv(&session, 0, &csv);
@@ -219,11 +226,8 @@ fn only_so_many_bytes_are_staged_at_once_and_deleting_gives_room() {
         }
         Some(answer.expect_refusal(429, "limit_reached"))
     });
-    assert_eq!(body["limit_bytes"], 8 * 1024);
-    assert!(
-        body["staged_bytes"].as_u64().expect("a number") > 4 * 1024,
-        "{body}"
-    );
+    assert_eq!(body["limit_bytes"], 6 * 1024);
+    assert_eq!(body["staged_bytes"], csv.len(), "{body}");
     api.delete_part(&session, 0).expect(200);
     api.put_csv(&session, 1, &csv);
     api.inspect(&session).expect(200);
@@ -235,10 +239,12 @@ fn only_so_many_parts_are_received_at_once() {
     let api = server.api();
     let session = api.open_session();
     let csv = "a\n1\n";
+    let (large, _) = numbered_csv_of_bytes(0, 100_000);
+    let large_bytes = large.len().to_string();
     let path = format!("/v1/upload/{session}?part=0");
     let headers = [
         ("x-file-name", "a.csv"),
-        ("content-length", "4"),
+        ("content-length", &*large_bytes),
         ("expect", "100-continue"),
     ];
     let mut slow = RawRequest::start(server.base_url(), "PUT", &path, &headers);
@@ -251,7 +257,7 @@ fn only_so_many_parts_are_received_at_once() {
     let refused = api.put_part(&session, 1, csv.as_bytes(), AS_CSV);
     assert!(refused.header("retry-after").is_some(), "{refused:?}");
     refused.expect_refusal(503, "overloaded");
-    slow.write(csv.as_bytes());
+    slow.write(large.as_bytes());
     assert_eq!(slow.read_answer().status, 201);
     api.put_csv(&session, 1, csv);
 }

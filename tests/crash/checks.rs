@@ -14,7 +14,7 @@ use crate::clients::{World, inspected};
 use crate::ledger::{CommitRequest, Pages, Session};
 use crate::support::client::{Api, Target, commit_request};
 use crate::support::data::{Expectation, numbered_csv};
-use crate::support::server::{TestServer, files_below};
+use crate::support::server::{TestServer, files_below, packed_bytes};
 use crate::support::table::{assert_tables_hold, snapshot_chain};
 use crate::support::{PATIENCE, wait_until};
 
@@ -83,6 +83,12 @@ fn assert_staged(server: &TestServer, pages: &Pages, told: &Value) -> Vec<PathBu
     for part in told["parts"].as_array().map_or(&[][..], Vec::as_slice) {
         let number = part["id"].as_u64().and_then(|id| u32::try_from(id).ok());
         let body = &bodies[&number.expect("a part's number")];
+        if let Some(found) = packed_bytes(&server.data_dir(), part) {
+            pages.assert(found == body.bytes(), || {
+                format!("the packed part is not as it was sent: {part}")
+            });
+            continue;
+        }
         let blob = part["blob"].as_str().expect("a name in the staging folder");
         let staging = server.data_dir().join("staging");
         let staged = staging.join(format!("{blob}.{}", body.extension()));

@@ -46,6 +46,8 @@ const SETTINGS: &[(&str, &str)] = &[
     ("CALVE_CLEANING__INTERVAL", "100ms"),
     ("CALVE_CLEANING__GRACE", "5s"),
     ("CALVE_SESSIONS__IDLE_IN_MEMORY", "100ms"),
+    // Half of the text parts share a file.
+    ("CALVE_PARTS__PACKED_BYTES_MAX", "1 KiB"),
 ];
 
 #[test]

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::history::{Commit, Event, History, Opened};
 use super::parts::{Form, Part, expectation};
 use super::support::client::{Api, Target, commit_request};
-use super::support::server::TestServer;
+use super::support::server::{TestServer, packed_bytes};
 use super::support::table::assert_table_holds;
 
 /// A server after a cut, and what clients know of the time before.
@@ -27,8 +27,9 @@ pub struct Check<'a> {
 #[derive(Debug, Default)]
 pub struct Tally {
     pub cuts: usize,
-    /// Parts whose bytes were compared.
+    /// Parts whose bytes were compared: with a file of their own, and in a pack.
     pub staged_parts: usize,
+    pub packed_parts: usize,
     /// Commits that were repeated and gave the answer that was acknowledged.
     pub answers_repeated: usize,
     /// Sessions that were committed, because they had not been.
@@ -118,8 +119,17 @@ impl Check<'_> {
             });
             if let (Some(meant), Some(part)) = (meant, part) {
                 if !is_committed {
-                    self.assert_staged(part);
-                    tally.staged_parts += 1;
+                    match packed_bytes(&self.server.data_dir(), part) {
+                        None => {
+                            self.assert_staged(part);
+                            tally.staged_parts += 1;
+                        }
+                        Some(bytes) => {
+                            let hash = hex::encode(Sha256::digest(&bytes));
+                            assert_eq!(part["sha256"], hash, "the bytes of {part}");
+                            tally.packed_parts += 1;
+                        }
+                    }
                 }
                 parts.insert(number, meant);
             }

@@ -25,7 +25,8 @@ impl Recorded {
     /// Starts a server for the first time, recorded.
     #[track_caller]
     pub fn start() -> Self {
-        let mut server = TestServer::not_started(&[]);
+        // Some text parts are larger and have files of their own; the others share one.
+        let mut server = TestServer::not_started(&[("CALVE_PARTS__PACKED_BYTES_MAX", "600 B")]);
         let root = server.scratch("");
         let recorder = Recorder::build(&root);
         set_environment(&mut server, &recorder.environment());

@@ -5,6 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Lines};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -16,6 +17,9 @@ use tempfile::TempDir;
 
 use super::client::{Api, Target};
 use super::{PATIENCE, wait_until};
+
+/// Lets every part have a file of its own, however small it is.
+pub const OWN_FILES: (&str, &str) = ("CALVE_PARTS__PACKED_BYTES_MAX", "0 B");
 
 const LISTENING: &str = "calve listening on ";
 const LOG_TAIL_LINES: usize = 60;
@@ -360,6 +364,18 @@ pub fn calve() -> Command {
         command.env_remove(key);
     }
     command
+}
+
+/// The bytes of a part, as an inspection told of it, that shares a file with others; `None` of one with a file of its own.
+pub fn packed_bytes(data_dir: &Path, part: &serde_json::Value) -> Option<Vec<u8>> {
+    let blob = part["blob"].as_str().expect("where the part is");
+    let (pack, offset) = blob.strip_prefix("packs/")?.split_once('@')?;
+    let length = part["bytes"].as_u64().expect("the part's bytes");
+    let mut bytes = vec![0; usize::try_from(length).expect("a small part")];
+    let file = File::open(data_dir.join(format!("packs/{pack}.pack"))).expect("the pack");
+    file.read_exact_at(&mut bytes, offset.parse().expect("an offset"))
+        .unwrap_or_else(|error| panic!("{part} is not in its pack: {error}"));
+    Some(bytes)
 }
 
 /// Every file below `folder`, relative to it, sorted; empty when there is no such folder.

@@ -11,10 +11,13 @@ use super::*;
 use crate::admission::StagedBytes;
 use crate::clock::Clock;
 use crate::config::{PartsConfig, SessionsConfig};
+use crate::domain::part::PackPlace;
+use crate::domain::{DataFileRecord, PartRecord};
 use crate::error::ErrorCode;
 use crate::ingest::Limits;
 use crate::store::journal::Journal;
 use crate::store::layout::Layout;
+use crate::store::packs::Packs;
 use crate::table::commit::CommitContext;
 use crate::table::{JournalCatalog, LocalStorage};
 use crate::telemetry::Metrics;
@@ -60,10 +63,12 @@ impl World {
             conversions: Arc::new(Semaphore::new(1)),
             limits: Limits::from(&PartsConfig::default()),
         };
+        let packs = Packs::new(layout.packs_folder(), clock.clone());
         let surroundings = Arc::new(Surroundings {
             journal,
             layout,
             clock: clock.clone(),
+            packs,
             staged: StagedBytes::default(),
             sessions: SessionsConfig::default(),
             metrics,
@@ -86,13 +91,19 @@ impl World {
     }
 
     /// A session with one staged part, which ends in an hour; and the part's two files.
-    async fn session(&self, number: u128) -> (Session, [PathBuf; 2]) {
+    async fn session(&self, number: u128) -> (Session, Vec<PathBuf>) {
         let now = self.clock.now();
         let mut session = testing::session(number, now, HOUR);
         let id = session.id.clone();
         self.write(records::open_session(&session, 9).unwrap())
             .await;
-        let record = testing::part(0);
+        let record = PartRecord {
+            data_file: Some(DataFileRecord {
+                file_bytes: 0,
+                fields: Vec::new(),
+            }),
+            ..testing::part(0)
+        };
         self.write(records::stage_part(&session, &record).unwrap())
             .await;
         let layout = &self.surroundings.layout;
@@ -272,4 +283,43 @@ async fn files_of_a_commit_that_was_cut_off_go_and_no_others() {
     assert_eq!(commits.catalog.unfinished().unwrap(), [later]);
     let (_, report) = sweep(sweeper).await;
     assert_eq!(report, SweepReport::default());
+}
+
+#[tokio::test]
+async fn packs_stay_while_an_open_session_has_a_part_in_them() {
+    let world = World::new();
+    let (mut session, _) = world.session(1).await;
+    // Packs of an earlier run: the numbers say so, and nothing counts their parts.
+    let [wanted, unwanted] = [11, 12].map(|number| world.surroundings.packs.path(number));
+    let current = world.surroundings.packs.put(b"x").unwrap().place().pack;
+    for path in [&wanted, &unwanted] {
+        std::fs::write(path, b"bytes").unwrap();
+    }
+    let record = PartRecord {
+        packed: Some(PackPlace {
+            pack: 11,
+            offset: 0,
+        }),
+        ..testing::part(3)
+    };
+    let staged = records::stage_part(&session, &record).unwrap();
+    world.write(staged).await;
+    session.put_part(record);
+
+    let mut sweeper = world.sweeper(Some(session.id.clone()));
+    for (time, is_there) in [(0, true), (2, true), (2, false), (2, false)] {
+        world.pass(HOUR * time);
+        (sweeper, _) = sweep(sweeper).await;
+        assert_eq!(unwanted.exists(), is_there);
+        assert!(wanted.exists());
+        assert!(world.surroundings.packs.path(current).exists());
+    }
+    // With the session, nothing refers to the other one either.
+    let mut sweeper = world.sweeper(None);
+    for (time, is_there) in [(0, true), (2, false)] {
+        world.pass(HOUR * time);
+        (sweeper, _) = sweep(sweeper).await;
+        assert_eq!(wanted.exists(), is_there);
+    }
+    assert!(world.surroundings.packs.path(current).exists());
 }

@@ -11,6 +11,7 @@ use crate::domain::session::{CommitStart, Deletion, already_committed};
 use crate::domain::{CommitReceipt, CommitRequest, PartNumber, PartRecord, Session};
 use crate::error::{Error, ErrorCode, Result};
 use crate::store::journal::WriteError;
+use crate::store::staging::StagedFiles;
 use crate::store::{keys, records};
 
 impl Handler<BeginPart> for SessionActor {
@@ -43,7 +44,7 @@ impl Handler<FinishPart> for SessionActor {
             span,
         } = message;
         // The write gets its place in the journal's queue here, in the order of handling.
-        let recording = match self.queue_part(&record) {
+        let recording = match self.queue_part(&record, &files) {
             Ok(recording) => recording,
             Err(error) => return refused(error),
         };
@@ -120,6 +121,7 @@ impl SessionActor {
     fn queue_part(
         &mut self,
         record: &PartRecord,
+        files: &StagedFiles,
     ) -> Result<impl Future<Output = std::result::Result<(), WriteError>> + use<>> {
         let now = self.surroundings.clock.now();
         let config = &self.surroundings.sessions;
@@ -129,6 +131,7 @@ impl SessionActor {
         session.check_parts_may_change(now)?;
         session.check_columns(record, columns_max)?;
         let mut write = records::stage_part(session, record)?;
+        write.packs.extend(files.pack().cloned());
         let expires_at = session.expires_at;
         if let Some(renewed) = renewed {
             session.expires_at = renewed;
@@ -234,7 +237,7 @@ impl SessionActor {
 
     /// The refusal of a change that is not in the journal. When the session's record is not as this actor
     /// knows it, the session was committed behind its back: the next request loads it anew. Only then is it
-    /// certain that a part's record will never be found, and its files go.
+    /// certain that a part's record will never be found, and its files go; what stays otherwise goes with a sweep.
     fn not_written(
         &mut self,
         error: WriteError,

@@ -141,8 +141,12 @@ impl SessionActor {
     /// Removes a part's files in the background; its record is gone or replaced, durably.
     fn remove_files(&self, record: &PartRecord) {
         let paths = self.surroundings.layout.part_files(&self.id, record);
+        let (packs, packed) = (self.surroundings.packs.clone(), record.packed);
         tokio::task::spawn_blocking(move || {
-            paths.iter().for_each(|path| durable::remove_quietly(path))
+            paths.iter().for_each(|path| durable::remove_quietly(path));
+            if let Some(place) = packed {
+                packs.release(place.pack);
+            }
         });
     }
 
@@ -155,13 +159,17 @@ impl SessionActor {
         let staged_bytes = session.records().map(PartRecord::staged_bytes).sum();
         self.surroundings.staged.subtract(staged_bytes);
         let layout = self.surroundings.layout.clone();
+        let packs = self.surroundings.packs.clone();
         tokio::task::spawn_blocking(move || {
             for record in session.records() {
                 for path in layout.part_files(&session.id, record) {
                     durable::remove_quietly(&path);
                 }
+                if let Some(place) = record.packed {
+                    packs.release(place.pack);
+                }
             }
-            // Not empty while an upload runs; then it stays.
+            // Not there when all parts were small; not empty while an upload runs, and then it stays.
             let _ = std::fs::remove_dir(layout.session_folder(&session.id));
         });
     }

@@ -43,7 +43,7 @@ impl Drop for ParquetScan {
 impl ParquetScan {
     fn open(source: &Source, output: &Path) -> Result<Self> {
         let (path, unpacked) = match source.coding {
-            Coding::Identity => (source.path.clone(), None),
+            Coding::Identity => (source.bytes.file()?.to_path_buf(), None),
             Coding::Gzip | Coding::Deflate | Coding::Br | Coding::Zstd => {
                 let path = output.with_extension("unpacked.tmp");
                 unpack(source, &path).inspect_err(|_| durable::remove_quietly(&path))?;
@@ -146,9 +146,16 @@ impl ParquetScan {
         Ok(check.wrong_column().map(str::to_owned))
     }
 
+    /// The file that is read.
+    fn path<'a>(&'a self, source: &'a Source) -> Result<&'a Path> {
+        match &self.unpacked {
+            Some(unpacked) => Ok(unpacked),
+            None => source.bytes.file(),
+        }
+    }
+
     fn restart(&mut self, source: &Source) -> Result<()> {
-        let path = self.unpacked.as_ref().unwrap_or(&source.path);
-        self.file = ParquetFile::open(path, &source.limits)?;
+        self.file = ParquetFile::open(self.path(source)?, &source.limits)?;
         self.rows = 0;
         self.null_counts.clear();
         Ok(())
@@ -161,7 +168,7 @@ impl ParquetScan {
         fields: &[NestedFieldRef],
         output: &Path,
     ) -> Result<std::result::Result<u64, String>> {
-        let path = self.unpacked.as_ref().unwrap_or(&source.path);
+        let path = self.path(source)?;
         let footer = adopted_part::new_footer(path, self.decoded_bytes, &self.file.footer, fields)?;
         let metadata = match footer {
             Ok(metadata) => metadata,
@@ -184,7 +191,9 @@ impl ParquetScan {
         }
         match self.unpacked.take() {
             // Synced with the part's own bytes, which it stays.
-            None => adopted_part::append(&source.path, self.decoded_bytes, &metadata).map(Ok),
+            None => {
+                adopted_part::append(source.bytes.file()?, self.decoded_bytes, &metadata).map(Ok)
+            }
             Some(unpacked) => {
                 let written = durable::rename_file(Artifact::DataFile, &unpacked, output)
                     .map_err(|error| Error::storage("adopting a part", &error))
@@ -209,8 +218,12 @@ pub(super) fn convert(source: &Source, fields: &[NestedFieldRef], output: &Path)
 }
 
 fn unpack(source: &Source, path: &Path) -> Result<()> {
-    let mut read = codec::open(&source.path, source.coding, source.limits.decoded_bytes_max)
-        .map_err(|error| format_error(error.into()))?;
+    let mut read = codec::open(
+        &source.bytes,
+        source.coding,
+        source.limits.decoded_bytes_max,
+    )
+    .map_err(|error| format_error(error.into()))?;
     let mut file =
         File::create(path).map_err(|error| Error::storage("unpacking a part", &error))?;
     let mut buffer = vec![0; 128 * 1024];

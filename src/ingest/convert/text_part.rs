@@ -10,8 +10,8 @@ use serde_json::json;
 
 use super::{Discovered, Source, file_fields, format_error, not_castable};
 use crate::domain::part::PartIssue;
-use crate::domain::{ColumnRecord, ColumnType, DataFileRecord};
-use crate::error::Result;
+use crate::domain::{ColumnRecord, ColumnType, DataFileRecord, PartNumber};
+use crate::error::{Error, Result};
 use crate::ingest::codec;
 use crate::ingest::data_file::{self, DataFileWriter};
 use crate::ingest::encode::{self, Misfit};
@@ -28,8 +28,12 @@ use crate::schema::{Evidence, TextType, UnifiedColumn, UnifiedType, types, unify
 const TEXT_ISSUES_MAX: usize = 20;
 
 fn open_text(source: &Source) -> Result<TextReader> {
-    let read = codec::open(&source.path, source.coding, source.limits.decoded_bytes_max)
-        .map_err(|error| format_error(error.into()))?;
+    let read = codec::open(
+        &source.bytes,
+        source.coding,
+        source.limits.decoded_bytes_max,
+    )
+    .map_err(|error| format_error(error.into()))?;
     let dialect = source.csv.as_ref().map(|csv| &csv.dialect);
     TextReader::open(source.kind, dialect, read, &source.limits).map_err(format_error)
 }
@@ -37,11 +41,11 @@ fn open_text(source: &Source) -> Result<TextReader> {
 /// What decides the fields of a data file, cheap to compare after every batch.
 type TypeState = Vec<(Option<TextType>, Option<DateForm>, bool, Option<Type>)>;
 
-/// Finds what a text part holds and writes its data file.
+/// Finds what a text part holds and writes its data file; without an output, only makes sure that its values fit the table.
 pub(super) fn discover(
     source: &Source,
     table: Option<&TableColumns>,
-    output: &Path,
+    output: Option<&Path>,
 ) -> Result<Discovered> {
     let mut reader = open_text(source)?;
     if let Some(csv) = &source.csv {
@@ -50,7 +54,7 @@ pub(super) fn discover(
     let mut batch = RawBatch::default();
     let mut evidence: Vec<Evidence> = vec![Evidence::default(); reader.columns().len()];
     let mut early: Option<(TypeState, TextWriter)> = None;
-    let mut is_given_up = false;
+    let mut is_given_up = output.is_none() && table.is_none();
     let mut rows = 0u64;
     while reader.next_batch(&mut batch).map_err(format_error)? {
         observe(&mut evidence, &batch, rows);
@@ -62,7 +66,7 @@ pub(super) fn discover(
                 .filter(|fields| !fields.is_empty());
             if let Some(fields) = fields {
                 let dates = dates(reader.columns(), &evidence);
-                early = Some((state, TextWriter::create(output, fields, &dates)?));
+                early = Some((state, TextWriter::new(output, fields, &dates)?));
             } else if early.as_ref().is_none_or(|(known, _)| *known != state) {
                 early = None;
                 is_given_up = true;
@@ -81,10 +85,12 @@ pub(super) fn discover(
     }
     let fields = file_fields(&columns, table);
     let file_bytes = match early {
-        Some((_, writer)) => Some(writer.finish()?),
-        None if rows > 0 => {
+        Some((_, writer)) => writer.finish()?,
+        None if rows > 0 && (output.is_some() || table.is_some()) => {
             let dates = dates(reader.columns(), &evidence);
-            Some(convert(source, &fields, &dates, output)?)
+            let mut writer = TextWriter::new(output, fields.clone(), &dates)?;
+            read_into(source, &mut writer)?;
+            writer.finish()?
         }
         None => None,
     };
@@ -199,23 +205,34 @@ fn text_issues(columns: &[UnifiedColumn]) -> Vec<PartIssue> {
     issues
 }
 
-/// Writes a text part's data file with these columns.
+/// Writes one data file with these columns of several text parts. Refused, it tells of every part whose values do not fit.
 pub(super) fn convert(
-    source: &Source,
+    parts: &[(PartNumber, Source)],
     fields: &[NestedFieldRef],
     dates: &ColumnDates,
     output: &Path,
-) -> Result<u64> {
-    read_into(source, TextWriter::create(output, fields.to_vec(), dates)?)
+) -> std::result::Result<u64, Vec<Error>> {
+    let mut writer =
+        TextWriter::new(Some(output), fields.to_vec(), dates).map_err(|error| vec![error])?;
+    let mut refusals = Vec::new();
+    for (part, source) in parts {
+        let read = read_into(source, &mut writer).and_then(|()| writer.check_part());
+        refusals.extend(read.err().map(|error| error.with("part", part.0)));
+    }
+    if !refusals.is_empty() {
+        return Err(refusals);
+    }
+    let written = writer.finish().map_err(|error| vec![error])?;
+    written.ok_or_else(|| vec![Error::internal("the data file was not written")])
 }
 
-fn read_into(source: &Source, mut writer: TextWriter) -> Result<u64> {
+fn read_into(source: &Source, writer: &mut TextWriter) -> Result<()> {
     let mut reader = open_text(source)?;
     let mut batch = RawBatch::default();
     while reader.next_batch(&mut batch).map_err(format_error)? {
         writer.write(reader.columns(), &batch)?;
     }
-    writer.finish()
+    Ok(())
 }
 
 /// How many rows to encode at once. A list of structs has every field for every element, and an element takes three
@@ -245,7 +262,9 @@ fn rows_at_once(schema: &Schema, batch: &RawBatch) -> usize {
 
 /// Reads a text part and makes sure that its values fit these columns.
 pub(super) fn check(source: &Source, fields: &[NestedFieldRef], dates: &ColumnDates) -> Result<()> {
-    read_into(source, TextWriter::checking(fields.to_vec(), dates)?).map(drop)
+    let mut writer = TextWriter::new(None, fields.to_vec(), dates)?;
+    read_into(source, &mut writer)?;
+    writer.check_part()
 }
 
 /// Why a date or timestamp does not fit.
@@ -308,19 +327,16 @@ impl Misfits {
 }
 
 impl TextWriter {
-    fn create(output: &Path, fields: Vec<NestedFieldRef>, dates: &ColumnDates) -> Result<Self> {
-        let file = DataFileWriter::create(output, fields.clone())?;
-        Ok(Self {
-            file: Some(file),
-            ..Self::checking(fields, dates)?
-        })
-    }
-
-    /// One that keeps nothing but the misfits.
-    fn checking(fields: Vec<NestedFieldRef>, dates: &ColumnDates) -> Result<Self> {
+    /// Without an output it keeps nothing but the misfits.
+    fn new(
+        output: Option<&Path>,
+        fields: Vec<NestedFieldRef>,
+        dates: &ColumnDates,
+    ) -> Result<Self> {
         let form_of = |field: &NestedFieldRef| dates.get(&field.name).copied();
+        let file = output.map(|output| DataFileWriter::create(output, fields.clone()));
         Ok(Self {
-            file: None,
+            file: file.transpose()?,
             forms: fields
                 .iter()
                 .map(|field| form_of(field).unwrap_or(DateForm::ISO))
@@ -381,9 +397,10 @@ impl TextWriter {
         }
     }
 
-    fn finish(self) -> Result<u64> {
-        let mut named = self
-            .misfits
+    /// Refuses the part that was read last, if values of it do not fit; the next one starts anew.
+    fn check_part(&mut self) -> Result<()> {
+        let misfits = std::mem::take(&mut self.misfits);
+        let mut named = misfits
             .iter()
             .filter_map(|(index, misfits)| Some((self.fields.get(*index)?, misfits)));
         let listed: Vec<serde_json::Value> = named
@@ -391,15 +408,18 @@ impl TextWriter {
             .map(|(field, misfits)| misfits.json(field))
             .collect();
         let first = named.find_map(|(field, misfits)| Some((field, misfits.examples.first()?)));
-        match first {
-            None => self.file.map_or(Ok(0), DataFileWriter::finish),
-            Some((field, (row, value))) => {
-                let reason = text_value::is_temporal(value).then_some(OTHER_FORM);
-                let refusal =
-                    not_castable(&field.name, Some(*row), value, &field.field_type, reason);
-                Err(refusal.with("misfits", listed))
-            }
-        }
+        let Some((field, (row, value))) = first else {
+            return Ok(());
+        };
+        let reason = text_value::is_temporal(value).then_some(OTHER_FORM);
+        let refusal = not_castable(&field.name, Some(*row), value, &field.field_type, reason);
+        Err(refusal.with("misfits", listed))
+    }
+
+    /// The file's size, if there is a file.
+    fn finish(mut self) -> Result<Option<u64>> {
+        self.check_part()?;
+        self.file.map(DataFileWriter::finish).transpose()
     }
 }
 
@@ -414,6 +434,7 @@ mod tests {
     use crate::domain::PartKind;
     use crate::domain::part::Coding;
     use crate::ingest::Limits;
+    use crate::ingest::part_bytes::PartBytes;
 
     #[test]
     fn wide_lists_are_written_a_few_rows_at_a_time() {
@@ -427,13 +448,13 @@ mod tests {
         }
         std::fs::write(&path, text).unwrap();
         let source = Source {
-            path,
+            bytes: PartBytes::File(path),
             kind: PartKind::Ndjson,
             coding: Coding::Identity,
             csv: None,
             limits: Limits::from(&crate::config::PartsConfig::default()),
         };
-        let found = discover(&source, None, &output).unwrap();
+        let found = discover(&source, None, Some(&output)).unwrap();
         assert_eq!((found.rows, found.issues.len()), (400, 0));
         let schema = data_file::arrow_schema(&found.data_file.unwrap().fields);
         let mut reader = open_text(&source).unwrap();

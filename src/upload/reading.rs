@@ -1,0 +1,170 @@
+//! How a part's bytes are read: coding, format, dialect, declared columns; and the record of what reading told. Blocks.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use crate::clock::SharedClock;
+use crate::domain::part::{Coding, PackPlace};
+use crate::domain::{PartKind, PartNumber, PartRecord, Target};
+use crate::error::Result;
+use crate::ingest::charset::{self, CharsetReader};
+use crate::ingest::convert::{self, Discovered, Source};
+use crate::ingest::csv::dialect::{Dialect, Given};
+use crate::ingest::csv::sniff::{self, Sample};
+use crate::ingest::format::{self, Hints};
+use crate::ingest::part_bytes::PartBytes;
+use crate::ingest::{Limits, codec, text};
+use crate::schema::TableColumns;
+use crate::store::staging::Received;
+use crate::table::Catalog;
+
+/// Decoded bytes beyond which a part is not small, however few were sent: a commit reads the small ones once more.
+const SMALL_DECODED_BYTES_MAX: u64 = 512 * 1024;
+/// Bytes that tell a coding.
+const MAGIC_BYTES: usize = 4;
+
+/// What is needed to read a part's bytes, on a blocking thread.
+pub(super) struct HowToRead {
+    pub(super) part: PartNumber,
+    pub(super) generation: u64,
+    pub(super) clock: SharedClock,
+    pub(super) catalog: Arc<dyn Catalog>,
+    /// The table that the session is bound to.
+    pub(super) target: Option<Target>,
+    /// The coding that the request says.
+    pub(super) announced: Option<Coding>,
+    pub(super) hints: Hints,
+    pub(super) given: Given,
+    pub(super) limits: Limits,
+}
+
+impl HowToRead {
+    /// The columns of the table that the session is bound to.
+    pub(super) fn table(&self) -> Result<Option<TableColumns>> {
+        let Some(target) = &self.target else {
+            return Ok(None);
+        };
+        Ok(self.catalog.load(target)?.map(|table| table.columns()))
+    }
+
+    /// Finds the coding, the format, and of CSV the dialect.
+    pub(super) fn source(&self, bytes: PartBytes) -> Result<Source> {
+        let coding = match self.announced {
+            Some(coding) => coding,
+            None => self.coding_of(&bytes)?,
+        };
+        let first_bytes = self.decoded_start(&bytes, coding, format::SNIFF_BYTES)?;
+        let kind = format::detect(&self.hints, &first_bytes)?;
+        let csv = match kind {
+            PartKind::Csv | PartKind::Tsv => Some(self.dialect(&bytes, coding, kind)?),
+            PartKind::Ndjson | PartKind::Parquet => None,
+        };
+        Ok(Source {
+            bytes,
+            kind,
+            coding,
+            csv,
+            limits: self.limits,
+        })
+    }
+
+    /// The coding that the file's name says, else its first bytes.
+    fn coding_of(&self, bytes: &PartBytes) -> Result<Coding> {
+        let named = self.hints.file_name.as_deref();
+        if let Some(coding) = named.and_then(|name| codec::from_file_name(name).0) {
+            return Ok(coding);
+        }
+        let magic = self.decoded_start(bytes, Coding::Identity, MAGIC_BYTES)?;
+        Ok(codec::from_magic(&magic))
+    }
+
+    /// Finds how a CSV part is written.
+    fn dialect(&self, bytes: &PartBytes, coding: Coding, kind: PartKind) -> Result<sniff::Found> {
+        let start = self.decoded_start(bytes, coding, sniff::SAMPLE_BYTES)?;
+        let given = &self.given;
+        let charset = given.charset.unwrap_or_else(|| charset::detect(&start));
+        let decoded = codec::open(bytes, coding, self.limits.decoded_bytes_max);
+        let decoded = decoded.map_err(|error| convert::format_error(error.into()))?;
+        let text = first_bytes(CharsetReader::new(decoded, charset), sniff::SAMPLE_BYTES)?;
+        let sample = Sample {
+            is_whole: text.len() < sniff::SAMPLE_BYTES,
+            bytes: &text,
+        };
+        let mut found = sniff::sniff(sample, text::usual_delimiter(kind), given);
+        found.dialect.charset = charset;
+        Ok(found)
+    }
+
+    fn decoded_start(
+        &self,
+        bytes: &PartBytes,
+        coding: Coding,
+        bytes_max: usize,
+    ) -> Result<Vec<u8>> {
+        let decoded = codec::open(bytes, coding, self.limits.decoded_bytes_max);
+        first_bytes(
+            decoded.map_err(|error| convert::format_error(error.into()))?,
+            bytes_max,
+        )
+    }
+
+    /// The record of a part, from what reading it told.
+    pub(super) fn record(
+        self,
+        source: &Source,
+        found: Discovered,
+        received: Received,
+        packed: Option<PackPlace>,
+    ) -> PartRecord {
+        let mut issues = found.issues;
+        if self.given.header_rows.is_none() && !found.columns.is_empty() {
+            // Nobody told us of the header.
+            issues.extend(found.csv.as_ref().and_then(Dialect::header_issue));
+        }
+        PartRecord {
+            part: self.part,
+            generation: self.generation,
+            kind: source.kind,
+            coding: source.coding,
+            file_name: self.hints.file_name,
+            wire_bytes: received.wire_bytes,
+            decoded_bytes: found.decoded_bytes,
+            rows: found.rows,
+            sha256: received.sha256,
+            uploaded_at: self.clock.now(),
+            columns: found.columns,
+            csv: found.csv,
+            issues,
+            data_file: found.data_file,
+            packed,
+            parquet: found.parquet,
+        }
+    }
+}
+
+fn first_bytes(read: impl Read, bytes_max: usize) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    read.take(bytes_max as u64)
+        .read_to_end(&mut bytes)
+        .map_err(|error| convert::format_error(error.into()))?;
+    Ok(bytes)
+}
+
+/// Whether a part that was sent small stays so when it is decoded.
+pub(super) fn is_small(source: &Source) -> Result<bool> {
+    if source.coding == Coding::Identity {
+        return Ok(true);
+    }
+    let unreadable = |error: std::io::Error| convert::format_error(error.into());
+    let decoded = codec::open(
+        &source.bytes,
+        source.coding,
+        source.limits.decoded_bytes_max,
+    )
+    .map_err(unreadable)?;
+    let bytes = std::io::copy(
+        &mut decoded.take(SMALL_DECODED_BYTES_MAX + 1),
+        &mut std::io::sink(),
+    );
+    Ok(bytes.map_err(unreadable)? <= SMALL_DECODED_BYTES_MAX)
+}
