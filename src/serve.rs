@@ -208,6 +208,7 @@ fn api(config: Config, sessions: Sessions, surroundings: Arc<Surroundings>) -> A
                 &config,
             ),
             syncs: Arc::new(Semaphore::new(config.storage.concurrent_syncs)),
+            early: Arc::new(Semaphore::new(config.conversions_max())),
             small: Arc::new(Semaphore::new(
                 config.conversions_max() * SMALL_PARTS_PER_CONVERSION,
             )),

@@ -2,8 +2,9 @@
 //!
 //! 1. Refuse what can be refused before a byte is read: size, session, state, then what [`crate::admission`] says.
 //! 2. Receive the body: into the staging folder, hashing; or, when it ends early, into memory.
-//! 3. Decode it, find its format, and read all of it in one of the bounded turns. Of a large part, or one in Parquet, the data
-//!    file is written; a small one of text is put into a pack, and a commit makes one data file of all of those.
+//! 3. Decode it, find its format, and read all of it in one of the bounded turns; of large text, where there is a place for
+//!    that, while it still arrives. Of a large part, or one in Parquet, the data file is written; a small one of text is put
+//!    into a pack, and a commit makes one data file of all of those.
 //! 4. Sync both files, give them their final names, sync the folder. (A pack is synced by the journal.)
 //! 5. Let the session's actor record it: when that is durable, the part is acknowledged.
 //!
@@ -20,6 +21,7 @@ use actix_web::error::PayloadError;
 use bytes::Bytes;
 use futures_util::Stream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
 
 use crate::actors::supervisor::PartLease;
 use crate::actors::{Sessions, Surroundings};
@@ -30,18 +32,21 @@ use crate::domain::part::Coding;
 use crate::domain::{PartKind, PartNumber, PartRecord, SessionId};
 use crate::error::{Error, ErrorCode, Result};
 use crate::ingest::Limits;
-use crate::ingest::convert;
+use crate::ingest::arrival::Arrival;
 use crate::ingest::csv::dialect::Given;
 use crate::ingest::digest::{ExpectedDigests, Hasher};
 use crate::ingest::format::Hints;
 use crate::ingest::part_bytes::PartBytes;
 use crate::schema::TableColumns;
-use crate::store::staging::{self, Received, Reception, StagedFiles, Start};
-use reading::HowToRead;
+use crate::store::staging::{self, Received, Reception, Sink, StagedFiles, Start};
+use reading::{HowToRead, PartReading};
 
 /// Longest wait for a turn at converting or syncing. The body is on disk by then, so waiting is cheap;
 /// but beyond this the client is gone.
 const TURN_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Announced bytes from which on it is worth while to read a part before it is complete.
+const EARLY_BYTES_MIN: u64 = 1024 * 1024;
 
 /// What a request says about the part it brings.
 #[derive(Debug, Clone)]
@@ -89,6 +94,17 @@ pub struct Uploads {
     pub syncs: Arc<Semaphore>,
     /// One permit per small part that may be read at once.
     pub small: Arc<Semaphore>,
+    /// One permit per part that may be read while it arrives.
+    pub early: Arc<Semaphore>,
+}
+
+/// Ends an arrival whose receiver has ended without all bytes.
+struct FailedOnDrop(Arc<Arrival>);
+
+impl Drop for FailedOnDrop {
+    fn drop(&mut self) {
+        self.0.fail();
+    }
 }
 
 /// A part that is ready to be recorded.
@@ -117,6 +133,7 @@ impl Uploads {
             idle_timeout: self.body_idle_timeout,
             digests: upload.digests.clone(),
             admitted: admitted.clone(),
+            arrival: Arrival::new(upload.content_length.unwrap_or(0)),
         };
         let mut body = std::pin::pin!(body);
         let small_bytes_max = self.config.packed_bytes_max.as_u64();
@@ -179,13 +196,13 @@ impl Uploads {
             if source.kind == PartKind::Parquet || !reading::is_small(&source)? {
                 return Ok(None);
             }
-            let table = how.table()?;
-            let found = convert::discover_text(&source, table.as_ref())?;
+            let reading = how.read_small(source)?;
             let slot = packs
                 .put(&bytes)
                 .map_err(|error| Error::storage("writing a part into a pack", &error))?;
+            let (record, table) = reading.record(received, Some(slot.place()));
             Ok(Some(Staged {
-                record: how.record(&source, found, received, Some(slot.place())),
+                record,
                 table,
                 files: StagedFiles::packed(slot),
             }))
@@ -217,25 +234,35 @@ impl Uploads {
                 .incoming_files(&upload.session, upload.part, lease.generation);
         let temporary = StagedFiles::guard(incoming.to_vec());
         let [raw, data] = incoming;
-        let received = staging::receive(start, body, &raw, reception).await?;
+        let sink = Sink::create(&raw, &reception).await?;
+        let arrival = FailedOnDrop(reception.arrival.clone());
+        let early = self.read_early(upload, lease, [&raw, &data], &temporary, &arrival.0);
+        let received = staging::receive(start, body, sink, reception).await?;
         let metrics = &self.surroundings.metrics;
         metrics.received_bytes.inc_by(received.wire_bytes);
-        let turn = turn(&self.surroundings.commits.conversions).await?;
-        let how = self.how_to_read(upload, lease);
-        let (bytes, output) = (PartBytes::File(raw.clone()), data.clone());
-        let guard = temporary.clone();
-        let read = blocking(move || {
-            // Both end with the work, also when the client goes away before: the turn is not given to
-            // another while this one runs, and the files are removed after they were written.
-            let (_turn, _guard) = (turn, guard);
-            let source = how.source(bytes)?;
-            let table = how.table()?;
-            let found = convert::discover(&source, table.as_ref(), &output)?;
-            Ok((how.record(&source, found, received, None), table))
-        });
-        let (record, table) = read
-            .await
-            .map_err(|error| error.with("part", upload.part.0))?;
+        let early = match early {
+            Some(reading) => reading.await.map_err(Error::internal)?,
+            None => Ok(None),
+        };
+        let reading = match early {
+            Ok(Some(reading)) => Ok(reading),
+            Err(error) if !arrival.0.is_given_up() => Err(error),
+            Ok(None) | Err(_) => {
+                let turn = turn(&self.surroundings.commits.conversions).await?;
+                let (how, guard) = (self.how_to_read(upload, lease), temporary.clone());
+                let (bytes, output) = (PartBytes::File(raw.clone()), data.clone());
+                blocking(move || {
+                    // Both end with the work, also when the client goes away before: the turn is not given to
+                    // another while this one runs, and the files are removed after they were written.
+                    let (_turn, _guard) = (turn, guard);
+                    let source = how.source(bytes)?;
+                    how.read(source, &output)
+                })
+                .await
+            }
+        };
+        let reading = reading.map_err(|error| error.with("part", upload.part.0))?;
+        let (record, table) = reading.record(received, None);
         let files = self.seal(&upload.session, &record, &raw, &data).await?;
         drop(temporary);
         Ok(Staged {
@@ -243,6 +270,36 @@ impl Uploads {
             table,
             files,
         })
+    }
+
+    /// Starts reading a part while it arrives, if it is large, of text, and there is a place for that. The answer is worth
+    /// nothing when the arrival was given up.
+    fn read_early(
+        &self,
+        upload: &Upload,
+        lease: &PartLease,
+        [raw, data]: [&Path; 2],
+        guard: &StagedFiles,
+        arrival: &Arc<Arrival>,
+    ) -> Option<JoinHandle<Result<Option<PartReading>>>> {
+        if upload.content_length? < EARLY_BYTES_MIN {
+            return None;
+        }
+        let place = self.early.clone().try_acquire_owned().ok()?;
+        let (how, guard) = (self.how_to_read(upload, lease), guard.clone());
+        let bytes = PartBytes::Arriving(raw.to_path_buf(), arrival.clone());
+        let output = data.to_path_buf();
+        Some(tokio::task::spawn_blocking(move || {
+            let (_place, _guard) = (place, guard);
+            let source = how.source(bytes)?;
+            match source.kind {
+                // Its footer comes last.
+                PartKind::Parquet => Ok(None),
+                PartKind::Csv | PartKind::Tsv | PartKind::Ndjson => {
+                    how.read(source, &output).map(Some)
+                }
+            }
+        }))
     }
 
     fn how_to_read(&self, upload: &Upload, lease: &PartLease) -> HowToRead {

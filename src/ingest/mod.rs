@@ -9,6 +9,7 @@
 //! and the limits of [`Limits`], not by the part.
 
 pub mod adoption;
+pub mod arrival;
 pub mod byte_source;
 pub mod charset;
 pub mod codec;

@@ -1,12 +1,15 @@
-//! Where a part's bytes, as they were sent, can be read from: a file of its own, a place in a pack, or memory.
+//! Where a part's bytes, as they were sent, can be read from: a file of its own, one that is still being written, a place in
+//! a pack, or memory.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::arrival::{Arrival, ArrivingRead};
 use crate::error::{Error, Result};
 use crate::store::packs::PACKED_BYTES_MAX;
 
@@ -18,6 +21,8 @@ const BUFFER_BYTES: usize = 128 * 1024;
 pub enum PartBytes {
     /// All of a file.
     File(PathBuf),
+    /// A file that the part's bytes are being written to.
+    Arriving(PathBuf, Arc<Arrival>),
     /// A place in a pack; read whole when it is opened, because only small parts are in packs.
     Packed {
         /// The pack.
@@ -37,6 +42,10 @@ impl PartBytes {
         Ok(match self {
             Self::File(path) => {
                 PartRead::File(BufReader::with_capacity(BUFFER_BYTES, File::open(path)?))
+            }
+            Self::Arriving(path, arrival) => {
+                let read = arrival.read(File::open(path)?);
+                PartRead::Arriving(BufReader::with_capacity(BUFFER_BYTES, read))
             }
             Self::Packed {
                 path,
@@ -59,7 +68,7 @@ impl PartBytes {
     pub fn file(&self) -> Result<&Path> {
         match self {
             Self::File(path) => Ok(path),
-            Self::Packed { .. } | Self::Memory(_) => {
+            Self::Arriving(..) | Self::Packed { .. } | Self::Memory(_) => {
                 Err(Error::internal("the part has no file of its own"))
             }
         }
@@ -71,6 +80,8 @@ impl PartBytes {
 pub enum PartRead {
     /// From a file.
     File(BufReader<File>),
+    /// From a file that is being written.
+    Arriving(BufReader<ArrivingRead>),
     /// From memory.
     Memory(Cursor<Bytes>),
 }
@@ -80,6 +91,7 @@ impl PartRead {
     pub fn length(&self) -> io::Result<u64> {
         match self {
             Self::File(file) => Ok(file.get_ref().metadata()?.len()),
+            Self::Arriving(read) => Ok(read.get_ref().announced_bytes()),
             Self::Memory(bytes) => Ok(bytes.get_ref().len() as u64),
         }
     }
@@ -89,6 +101,7 @@ impl Read for PartRead {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::File(file) => file.read(buffer),
+            Self::Arriving(read) => read.read(buffer),
             Self::Memory(bytes) => bytes.read(buffer),
         }
     }
@@ -98,6 +111,7 @@ impl BufRead for PartRead {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         match self {
             Self::File(file) => file.fill_buf(),
+            Self::Arriving(read) => read.fill_buf(),
             Self::Memory(bytes) => bytes.fill_buf(),
         }
     }
@@ -105,6 +119,7 @@ impl BufRead for PartRead {
     fn consume(&mut self, count: usize) {
         match self {
             Self::File(file) => file.consume(count),
+            Self::Arriving(read) => read.consume(count),
             Self::Memory(bytes) => bytes.consume(count),
         }
     }

@@ -7,6 +7,7 @@
 //! (u16, big-endian).
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::io::Read;
 
@@ -148,7 +149,7 @@ pub fn delete_part(session: &Session, part: PartNumber) -> Result<Write> {
 /// Expects the session's record as it is known here, so that nothing is added to a session that was
 /// committed behind its actor's back.
 fn put_part(session: &Session, part: PartNumber, stored: StoredPart) -> Result<Write> {
-    let bytes = zstd::bulk::compress(&encode(stored)?, ZSTD_LEVEL).map_err(Error::internal)?;
+    let bytes = compressed(&encode(stored)?)?;
     let prefix = keys::part(&session.id, part);
     let count = bytes.len().div_ceil(CHUNK_BYTES);
     let count_prefix = u16::try_from(count)
@@ -321,6 +322,24 @@ pub fn add_part<Chunk: AsRef<[u8]>>(
 
 fn damaged_part(id: &SessionId) -> Error {
     Error::internal(format_args!("a part record of session {id} is damaged"))
+}
+
+thread_local! {
+    /// Making one costs more than using it on a record.
+    static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> = const { RefCell::new(None) };
+}
+
+/// A part record's JSON as it is stored.
+fn compressed(json: &[u8]) -> Result<Vec<u8>> {
+    COMPRESSOR.with_borrow_mut(|kept| {
+        let mut compressor = match kept.take() {
+            Some(compressor) => compressor,
+            None => zstd::bulk::Compressor::new(ZSTD_LEVEL).map_err(Error::internal)?,
+        };
+        let bytes = compressor.compress(json).map_err(Error::internal);
+        *kept = Some(compressor);
+        bytes
+    })
 }
 
 /// A part record's JSON.

@@ -21,6 +21,7 @@ use super::packs::{Pack, PackSlot};
 use crate::admission::Admitted;
 use crate::blocking::blocking;
 use crate::error::{Error, ErrorCode, Result};
+use crate::ingest::arrival::Arrival;
 use crate::ingest::digest::{ExpectedDigests, Hasher};
 
 /// Bytes collected before they are handed to a blocking thread.
@@ -100,6 +101,8 @@ pub struct Reception {
     pub digests: ExpectedDigests,
     /// Looks at the disk before each block.
     pub admitted: Arc<Admitted>,
+    /// Is told of each block that was written.
+    pub arrival: Arc<Arrival>,
 }
 
 /// The first bytes of a body.
@@ -139,17 +142,17 @@ impl Start {
     }
 }
 
-/// Writes a body, from its start on, to a new file. Not yet synced.
+/// Writes a body, from its start on, to a new file, which [`Sink::create`] has made. Not yet synced.
 pub async fn receive<S>(
     start: Start,
     mut body: S,
-    path: &Path,
+    sink: Sink,
     reception: Reception,
 ) -> Result<Received>
 where
     S: Stream<Item = std::result::Result<Bytes, PayloadError>> + Unpin,
 {
-    let mut sink = Some(Sink::create(path.to_path_buf(), &reception).await?);
+    let mut sink = Some(sink);
     let mut is_end = start.is_whole;
     let (mut block, mut wire_bytes) = (start.chunks, start.bytes);
     let mut block_bytes: usize = block.iter().map(Bytes::len).sum();
@@ -176,6 +179,7 @@ where
         }
     }
     let sink = sink.ok_or_else(|| Error::internal("the part's file is gone"))?;
+    reception.arrival.complete();
     Ok(Received {
         wire_bytes,
         sha256: sink.hasher.finish()?,
@@ -221,14 +225,18 @@ pub fn check_size(wire_bytes: u64, wire_bytes_max: u64) -> Result<()> {
 }
 
 /// The file and the hashes; moves to a blocking thread and back.
-struct Sink {
+#[derive(Debug)]
+pub struct Sink {
     file: File,
     hasher: Hasher,
     admitted: Arc<Admitted>,
+    arrival: Arc<Arrival>,
 }
 
 impl Sink {
-    async fn create(path: PathBuf, reception: &Reception) -> Result<Self> {
+    /// Makes a new file for a body.
+    pub async fn create(path: &Path, reception: &Reception) -> Result<Self> {
+        let path = path.to_path_buf();
         let created = blocking(move || {
             let folder = path.parent().unwrap_or(&path);
             durable::create_folders(folder)
@@ -240,6 +248,7 @@ impl Sink {
             file,
             hasher: Hasher::new(reception.digests.clone()),
             admitted: reception.admitted.clone(),
+            arrival: reception.arrival.clone(),
         })
     }
 
@@ -253,6 +262,7 @@ impl Sink {
                     .write_all(bytes)
                     .map_err(|error| Error::storage("writing a part's file", &error))?;
             }
+            self.arrival.advance(block_bytes as u64);
             Ok(self)
         })
         .await
@@ -292,7 +302,21 @@ mod tests {
             wire_bytes_max,
             idle_timeout: Duration::from_millis(50),
             digests: ExpectedDigests::default(),
+            arrival: Arrival::new(0),
         }
+    }
+
+    async fn receive_at<S>(
+        start: Start,
+        body: S,
+        path: &Path,
+        reception: Reception,
+    ) -> Result<Received>
+    where
+        S: Stream<Item = std::result::Result<Bytes, PayloadError>> + Unpin,
+    {
+        let sink = Sink::create(path, &reception).await?;
+        receive(start, body, sink, reception).await
     }
 
     #[tokio::test]
@@ -304,7 +328,7 @@ mod tests {
         let reception = reception(1_000_000).await;
         let start = Start::read(&mut body, 150_000, &reception).await.unwrap();
         assert_eq!(start.whole(), None);
-        let received = receive(start, body, &path, reception).await.unwrap();
+        let received = receive_at(start, body, &path, reception).await.unwrap();
         assert_eq!(received.wire_bytes, 1_000_000);
         let expected: Vec<u8> = (0..10u8).flat_map(|byte| vec![byte; 100_000]).collect();
         assert_eq!(std::fs::read(&path).unwrap(), expected);
@@ -319,7 +343,7 @@ mod tests {
         assert_eq!(start.whole().unwrap(), "abc");
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("part");
-        let received = receive(start, body, &path, reception).await.unwrap();
+        let received = receive_at(start, body, &path, reception).await.unwrap();
         assert_eq!(received.wire_bytes, 3);
         assert_eq!(std::fs::read(&path).unwrap(), b"abc");
     }
@@ -328,7 +352,7 @@ mod tests {
     async fn too_large_cut_and_silent_bodies_are_told_apart() {
         let folder = tempfile::tempdir().unwrap();
         let too_large = stream::iter([Ok(Bytes::from_static(b"123"))]);
-        let refused = receive(
+        let refused = receive_at(
             Start::default(),
             too_large,
             &folder.path().join("a"),
@@ -337,7 +361,7 @@ mod tests {
         .await;
         assert_eq!(refused.unwrap_err().code, ErrorCode::PartTooLarge);
         let cut = stream::iter([Err(PayloadError::Incomplete(None))]);
-        let refused = receive(
+        let refused = receive_at(
             Start::default(),
             cut,
             &folder.path().join("b"),
@@ -345,7 +369,7 @@ mod tests {
         )
         .await;
         assert_eq!(refused.unwrap_err().code, ErrorCode::BodyIncomplete);
-        let refused = receive(
+        let refused = receive_at(
             Start::default(),
             stream::pending(),
             &folder.path().join("c"),

@@ -1,6 +1,7 @@
 //! How a part's bytes are read: coding, format, dialect, declared columns; and the record of what reading told. Blocks.
 
 use std::io::Read;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::clock::SharedClock;
@@ -40,7 +41,7 @@ pub(super) struct HowToRead {
 
 impl HowToRead {
     /// The columns of the table that the session is bound to.
-    pub(super) fn table(&self) -> Result<Option<TableColumns>> {
+    fn table(&self) -> Result<Option<TableColumns>> {
         let Some(target) = &self.target else {
             return Ok(None);
         };
@@ -108,37 +109,80 @@ impl HowToRead {
         )
     }
 
-    /// The record of a part, from what reading it told.
+    /// Reads a part and writes its data file.
+    pub(super) fn read(self, source: Source, output: &Path) -> Result<PartReading> {
+        let table = self.table()?;
+        let found = convert::discover(&source, table.as_ref(), output)?;
+        Ok(self.reading(source, found, table))
+    }
+
+    /// Reads a small text part.
+    pub(super) fn read_small(self, source: Source) -> Result<PartReading> {
+        let table = self.table()?;
+        let found = convert::discover_text(&source, table.as_ref())?;
+        Ok(self.reading(source, found, table))
+    }
+
+    fn reading(
+        self,
+        source: Source,
+        found: Discovered,
+        table: Option<TableColumns>,
+    ) -> PartReading {
+        PartReading {
+            how: self,
+            source,
+            found,
+            table,
+        }
+    }
+}
+
+/// What reading a part told.
+pub(super) struct PartReading {
+    how: HowToRead,
+    source: Source,
+    found: Discovered,
+    table: Option<TableColumns>,
+}
+
+impl PartReading {
+    /// The part's record, and the columns of the table that its session is bound to.
     pub(super) fn record(
         self,
-        source: &Source,
-        found: Discovered,
         received: Received,
         packed: Option<PackPlace>,
-    ) -> PartRecord {
+    ) -> (PartRecord, Option<TableColumns>) {
+        let Self {
+            how,
+            source,
+            found,
+            table,
+        } = self;
         let mut issues = found.issues;
-        if self.given.header_rows.is_none() && !found.columns.is_empty() {
+        if how.given.header_rows.is_none() && !found.columns.is_empty() {
             // Nobody told us of the header.
             issues.extend(found.csv.as_ref().and_then(Dialect::header_issue));
         }
-        PartRecord {
-            part: self.part,
-            generation: self.generation,
+        let record = PartRecord {
+            part: how.part,
+            generation: how.generation,
             kind: source.kind,
             coding: source.coding,
-            file_name: self.hints.file_name,
+            file_name: how.hints.file_name,
             wire_bytes: received.wire_bytes,
             decoded_bytes: found.decoded_bytes,
             rows: found.rows,
             sha256: received.sha256,
-            uploaded_at: self.clock.now(),
+            uploaded_at: how.clock.now(),
             columns: found.columns,
             csv: found.csv,
             issues,
             data_file: found.data_file,
             packed,
             parquet: found.parquet,
-        }
+        };
+        (record, table)
     }
 }
 

@@ -18,6 +18,7 @@
 mod support;
 
 mod adoption;
+mod arrival;
 mod codings;
 mod commits;
 mod dialects;
