@@ -1,6 +1,6 @@
 //! Which format a part has: the file name's extension, else the `Content-Type` header, else the
 //! `content_type` query parameter, else the first decoded bytes. Saying nothing (`application/octet-stream`)
-//! moves on to the next; saying something that is not supported is refused.
+//! moves on to the next; saying something that is not supported is refused, and so is content that is surely something else.
 
 use crate::domain::PartKind;
 use crate::error::{Error, ErrorCode, Result};
@@ -23,6 +23,14 @@ pub struct Hints {
 
 /// The format of a part whose decoded bytes start like this.
 pub fn detect(hints: &Hints, first_bytes: &[u8]) -> Result<PartKind> {
+    if let Some(what) = other_content(first_bytes) {
+        return Err(Error::new(
+            ErrorCode::UnsupportedFormat,
+            format!(
+                "The file is {what}, and none of the supported formats: CSV, TSV, NDJSON, Parquet. Export its data in one of them."
+            ),
+        ));
+    }
     if let Some(kind) = hints.file_name.as_deref().and_then(from_extension) {
         return Ok(kind);
     }
@@ -35,6 +43,25 @@ pub fn detect(hints: &Hints, first_bytes: &[u8]) -> Result<PartKind> {
         }
     }
     from_content(first_bytes)
+}
+
+/// What a file is whose first bytes no supported format has, whatever its name says.
+fn other_content(first_bytes: &[u8]) -> Option<&'static str> {
+    const STARTS: [(&[u8], &str); 9] = [
+        (b"PK\x03\x04", "a ZIP archive (as .xlsx and .ods files are)"),
+        (b"\xD0\xCF\x11\xE0\xA1\xB1\x1A\xE1", "an old Excel workbook"),
+        (b"%PDF-", "a PDF document"),
+        (b"SQLite format 3\0", "a SQLite database"),
+        (b"ARROW1\0\0", "an Arrow (Feather) file"),
+        (b"Obj\x01", "an Avro file"),
+        (b"BZh", "compressed with bzip2"),
+        (b"\xFD7zXZ\0", "compressed with xz"),
+        (b"7z\xBC\xAF\x27\x1C", "a 7-Zip archive"),
+    ];
+    let is_start = |(start, _): &&(&[u8], &str)| first_bytes.starts_with(start);
+    let found = STARTS.iter().find(is_start).map(|(_, what)| *what);
+    // BZh is text too; a digit and the block's magic make it bzip2.
+    found.filter(|_| !first_bytes.starts_with(b"BZh") || first_bytes.get(4..7) == Some(b"1AY"))
 }
 
 fn from_extension(file_name: &str) -> Option<PartKind> {
@@ -73,7 +100,8 @@ fn from_content_type(content_type: &str) -> Result<Option<PartKind>> {
 }
 
 fn from_content(first_bytes: &[u8]) -> Result<PartKind> {
-    if first_bytes.starts_with(b"PAR1") {
+    // PARE is Parquet with an encrypted footer, whose refusal says so.
+    if first_bytes.starts_with(b"PAR1") || first_bytes.starts_with(b"PARE") {
         return Ok(PartKind::Parquet);
     }
     let text = first_bytes
@@ -130,6 +158,8 @@ mod tests {
             (hints("", octets, ""), "PAR1....", PartKind::Parquet),
             (hints("", "", ""), "\u{feff} {\"a\":1}", PartKind::Ndjson),
             (hints("", "", ""), "a,b\n", PartKind::Csv),
+            (hints("", "", ""), "BZh9,b\n", PartKind::Csv),
+            (hints("", "", ""), "PARE....", PartKind::Parquet),
             (hints("", "", ""), "", PartKind::Csv),
         ];
         for (hints, content, expected) in cases {
@@ -142,6 +172,8 @@ mod tests {
         for (hints, content) in [
             (hints("", "image/png", ""), "a,b"),
             (hints("", "", ""), "\0\0\0\0"),
+            (hints("x.csv", "", ""), "PK\u{3}\u{4}"),
+            (hints("x.csv", "", ""), "BZh91AY&SY"),
         ] {
             let refused = detect(&hints, content.as_bytes()).unwrap_err();
             assert_eq!(refused.code, ErrorCode::UnsupportedFormat);
