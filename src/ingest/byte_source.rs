@@ -104,6 +104,11 @@ impl<R: Read> ByteSource<R> {
             .unwrap_or_default()
     }
 
+    /// All bytes at hand from this offset in the part on, consumed or not.
+    pub(super) fn since(&self, offset: u64) -> &[u8] {
+        self.recent(offset, self.buffer_offset + self.end as u64)
+    }
+
     /// Offset in the part of the next byte.
     pub(super) fn offset(&self) -> u64 {
         self.buffer_offset + self.start as u64

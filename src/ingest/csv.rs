@@ -7,9 +7,11 @@
 //!
 //! What people write and RFC 4180 does not allow is read where only one reading makes sense, and reported:
 //! * a quote inside of a quoted field that neither delimiter nor newline follows is a quote;
+//! * a quote in a field that has none around it is a quote;
 //! * blanks between delimiter and opening quote, or closing quote and delimiter, are nothing;
 //! * a row whose last fields are missing has nulls there, if those that it has are like those of other rows; fields
-//!   beyond the header that are all empty are nothing.
+//!   beyond the header that are all empty are nothing;
+//! * a line that starts with `#` and is no row is a comment, in a part that was found to have them.
 //!
 //! Everything else is an error that names row, line and column.
 //!
@@ -25,9 +27,12 @@ pub mod dialect;
 mod faults;
 mod field;
 mod header;
+mod oddities;
 pub mod sniff;
+mod table;
 
 use std::io::Read;
+use std::ops::Range;
 
 use super::byte_source::{BUFFER_BYTES, ByteSource};
 use super::error::FormatError;
@@ -36,9 +41,13 @@ use crate::domain::part::PartIssue;
 use crate::schema::evidence::CellKind;
 use crate::schema::text_value::is_null_word;
 
-use dialect::{Dialect, Ragged};
+use dialect::{Comments, Dialect, Ragged};
 use field::FieldEnd;
 use header::HeaderNames;
+use oddities::Oddities;
+
+/// Longest line that can be a comment.
+const COMMENT_BYTES_MAX: usize = 4 << 10;
 
 /// What a part may have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,46 +70,14 @@ pub struct CsvReader<R> {
     has_data_only: Vec<bool>,
     /// A field that does not lie in the buffer in one piece.
     scratch: Vec<u8>,
+    /// Offsets in the part between which there is no quote.
+    without_quotes: Range<u64>,
     /// Data rows read so far.
     row: u64,
     /// 1-based line of the next byte to read, as far as fields are complete.
     line: u64,
     /// The last record ended with CR, so an LF right after it belongs to that.
     skip_line_feed: bool,
-}
-
-/// What was read although it is not how CSV is written.
-#[derive(Debug, Default)]
-struct Oddities {
-    stray_quotes: Oddity,
-    short_rows: Oddity,
-    long_rows: Oddity,
-}
-
-/// Rows with something odd.
-#[derive(Debug, Default)]
-struct Oddity {
-    count: u64,
-    first_row: u64,
-}
-
-impl Oddity {
-    fn note(&mut self, row: u64) {
-        if self.count == 0 {
-            self.first_row = row;
-        }
-        self.count += 1;
-    }
-
-    fn issue(&self, what: &str) -> Option<PartIssue> {
-        (self.count > 0).then(|| PartIssue {
-            issue: format!(
-                "{what}: {} times, first in row {}",
-                self.count, self.first_row
-            ),
-            column: None,
-        })
-    }
 }
 
 /// What stands at the start of the next record.
@@ -157,6 +134,7 @@ impl<R: Read> CsvReader<R> {
             oddities: Oddities::default(),
             has_data_only: Vec::new(),
             scratch: Vec::new(),
+            without_quotes: 0..0,
             row: 0,
             line: 1,
             skip_line_feed: false,
@@ -185,23 +163,10 @@ impl<R: Read> CsvReader<R> {
 
     /// What the sender should know of what was read so far.
     pub fn issues(&self) -> Vec<PartIssue> {
-        let Oddities {
-            stray_quotes,
-            short_rows,
-            long_rows,
-        } = &self.oddities;
-        let odd = [
-            stray_quotes
-                .issue("a quote inside of a quoted field is not doubled and was read as a quote"),
-            short_rows.issue("a row has fewer fields than the header and was filled up with nulls"),
-            long_rows.issue(
-                "a row has more fields than the header, all of them empty, and they were left out",
-            ),
-        ];
         self.header_issues
             .iter()
             .cloned()
-            .chain(odd.into_iter().flatten())
+            .chain(self.oddities.issues())
             .collect()
     }
 
@@ -305,9 +270,12 @@ impl<R: Read> CsvReader<R> {
         let mut cell_bytes = 0;
         let mut field_count = 0;
         let mut has_more_values = false;
-        let stray_quotes_before = self.oddities.stray_quotes.count;
+        let quotes_before = self.oddities.quotes();
         loop {
             let field = self.read_field(field_count)?;
+            if !field.quoted && self.has_bare_quote(&field) {
+                self.oddities.bare_quotes.note(self.row);
+            }
             let text = self.field_text(&field, field_count)?;
             if let Some(column) = batch.columns.get_mut(field_count) {
                 column.push(self.kind(field.quoted, text), text);
@@ -323,8 +291,8 @@ impl<R: Read> CsvReader<R> {
             }
         }
         if field_count != self.columns.len() {
-            let is_clear = self.oddities.stray_quotes.count == stray_quotes_before
-                && self.is_like_other_rows(batch);
+            let is_clear =
+                self.oddities.quotes() == quotes_before && self.is_like_other_rows(batch);
             self.accept_length(field_count, has_more_values, is_clear)
                 .map_err(|error| error.at_row(self.row).at_line(first_line))?;
             for column in batch.columns.iter_mut().skip(field_count) {
@@ -339,7 +307,7 @@ impl<R: Read> CsvReader<R> {
         let mut columns = batch.columns.iter().zip(&self.has_data_only);
         columns.all(|(column, has_data_only)| {
             let (_, text) = column.get(batch.row_count);
-            !has_data_only || text.is_empty() || is_null_word(text) || sniff::is_datum(text)
+            !has_data_only || text.is_empty() || is_null_word(text) || table::is_datum(text)
         })
     }
 
@@ -383,18 +351,51 @@ impl<R: Read> CsvReader<R> {
         }
     }
 
-    /// Looks at the start of a record and takes the newline of a blank line.
+    /// Looks at the start of a record, takes the newline of a blank line, and leaves comments out.
     fn start_record(&mut self) -> Result<RecordStart, FormatError> {
         self.take_line_feed()?;
-        match self.source.peek()? {
-            None => return Ok(RecordStart::Part),
-            Some(b'\n') => {}
-            Some(b'\r') => self.skip_line_feed = true,
-            Some(_) => return Ok(RecordStart::Field),
+        loop {
+            match self.source.peek()? {
+                None => return Ok(RecordStart::Part),
+                Some(b'\n') => break,
+                Some(b'\r') => {
+                    self.skip_line_feed = true;
+                    break;
+                }
+                Some(table::COMMENT) if self.is_comment()? => {
+                    self.oddities.comments.note(self.line);
+                    self.skip_line()?;
+                    self.take_line_feed()?;
+                }
+                Some(_) => return Ok(RecordStart::Field),
+            }
         }
         self.source.consume(1);
         self.line += 1;
         Ok(RecordStart::BlankLine)
+    }
+
+    /// Whether the line that comes next, which starts like a comment, is one.
+    fn is_comment(&mut self) -> Result<bool, FormatError> {
+        match self.dialect.comments {
+            _ if self.columns.is_empty() => return Ok(false),
+            Comments::None => return Ok(false),
+            Comments::All => return Ok(true),
+            Comments::OtherLength => {}
+        }
+        self.source.look_ahead(COMMENT_BYTES_MAX)?;
+        let ahead = self.source.available();
+        let ahead = &ahead[..ahead.len().min(COMMENT_BYTES_MAX)];
+        let line = match memchr::memchr2(b'\n', b'\r', ahead) {
+            Some(end) => &ahead[..end],
+            None if ahead.len() < COMMENT_BYTES_MAX => ahead,
+            None => return Ok(false),
+        };
+        let width = if self.dialect.doubled_delimiter { 2 } else { 1 };
+        let fields = memchr::memchr_iter(self.dialect.delimiter, line).count() / width + 1;
+        let columns = self.columns.len();
+        let ends_with_delimiter = self.dialect.columns.is_some() && fields == columns + 1;
+        Ok(fields != columns && !ends_with_delimiter)
     }
 
     /// The line in which the next record that is not a blank line starts.

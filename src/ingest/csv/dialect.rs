@@ -62,6 +62,19 @@ impl Newline {
     }
 }
 
+/// Which lines that start with `#` are comments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Comments {
+    /// None.
+    #[default]
+    None,
+    /// Those that have more or fewer fields than rows.
+    OtherLength,
+    /// All: the first column has numbers or dates.
+    All,
+}
+
 /// The character encoding of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -115,6 +128,9 @@ pub struct Dialect {
     pub delimiter: u8,
     /// Whether a blank that follows a delimiter belongs to that.
     pub blank_after_delimiter: bool,
+    /// Whether it takes two of them to end a field.
+    #[serde(default)]
+    pub doubled_delimiter: bool,
     /// Around a field; ASCII. `None` when quotes are characters like others.
     pub quote: Option<u8>,
     /// How a quote inside of quotes is written.
@@ -127,6 +143,9 @@ pub struct Dialect {
     pub newline: Newline,
     /// Lines before the header.
     pub skipped_lines: u64,
+    /// Which lines that start with `#` are comments.
+    #[serde(default)]
+    pub comments: Comments,
     /// Columns, where the header does not tell: it is missing, or ends with a delimiter that every row has.
     pub columns: Option<usize>,
     /// Spellings of null instead of the usual ones.
@@ -141,12 +160,14 @@ impl Dialect {
         Self {
             delimiter,
             blank_after_delimiter: false,
+            doubled_delimiter: false,
             quote: Some(b'"'),
             escape: Escape::Doubled,
             header_rows: 1,
             charset: Charset::Undecided,
             newline: Newline::Lf,
             skipped_lines: 0,
+            comments: Comments::None,
             columns: None,
             nulls: None,
             ragged: Ragged::WhenClear,
@@ -172,16 +193,42 @@ impl Dialect {
 
     /// The delimiter as it is written.
     pub fn delimiter_text(&self) -> String {
-        let blank = if self.blank_after_delimiter { " " } else { "" };
-        format!("{}{blank}", char::from(self.delimiter))
+        let delimiter = char::from(self.delimiter);
+        match (self.doubled_delimiter, self.blank_after_delimiter) {
+            (true, _) => format!("{delimiter}{delimiter}"),
+            (false, true) => format!("{delimiter} "),
+            (false, false) => delimiter.to_string(),
+        }
+    }
+}
+
+/// What ends a field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delimiter {
+    /// The character; ASCII.
+    pub byte: u8,
+    /// Whether a blank after it belongs to it.
+    pub blank_after: bool,
+    /// Whether it takes two of them.
+    pub doubled: bool,
+}
+
+impl Delimiter {
+    /// One character.
+    pub const fn single(byte: u8) -> Self {
+        Self {
+            byte,
+            blank_after: false,
+            doubled: false,
+        }
     }
 }
 
 /// What a request says of a CSV part.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Given {
-    /// The delimiter, and whether a blank after it belongs to it.
-    pub delimiter: Option<(u8, bool)>,
+    /// The delimiter.
+    pub delimiter: Option<Delimiter>,
     /// The quote; the inner `None` says that there is none.
     pub quote: Option<Option<u8>>,
     /// The escape.
@@ -228,13 +275,21 @@ impl Given {
     }
 }
 
-fn delimiter(value: &str) -> Result<(u8, bool), &'static str> {
+fn delimiter(value: &str) -> Result<Delimiter, &'static str> {
+    let is_delimiter = |byte: u8| is_mark(byte) || matches!(byte, b'\t' | b' ');
     match *value.as_bytes() {
-        _ if value == "tab" || value == "\\t" => Ok((b'\t', false)),
-        [byte] if is_mark(byte) || byte == b'\t' || byte == b' ' => Ok((byte, false)),
-        [byte, b' '] if is_mark(byte) => Ok((byte, true)),
+        _ if value == "tab" || value == "\\t" => Ok(Delimiter::single(b'\t')),
+        [byte] if is_delimiter(byte) => Ok(Delimiter::single(byte)),
+        [byte, b' '] if is_mark(byte) => Ok(Delimiter {
+            blank_after: true,
+            ..Delimiter::single(byte)
+        }),
+        [byte, second] if byte == second && is_delimiter(byte) => Ok(Delimiter {
+            doubled: true,
+            ..Delimiter::single(byte)
+        }),
         _ => Err(
-            "Input should be one ASCII character that is no letter or digit, perhaps with a blank after it, or 'tab'",
+            "Input should be one ASCII character that is no letter or digit, perhaps twice or with a blank after it, or 'tab'",
         ),
     }
 }
@@ -293,7 +348,10 @@ mod tests {
             assert_eq!(given.take(name, value), Ok(true), "{name}={value}");
         }
         let expected = Given {
-            delimiter: Some((b';', true)),
+            delimiter: Some(Delimiter {
+                blank_after: true,
+                ..Delimiter::single(b';')
+            }),
             quote: Some(None),
             escape: Some(Escape::Backslash),
             header_rows: Some(2),
@@ -303,6 +361,13 @@ mod tests {
             ragged: Some(Ragged::Pad),
         };
         assert_eq!(given, expected);
+        assert_eq!(
+            delimiter("||"),
+            Ok(Delimiter {
+                doubled: true,
+                ..Delimiter::single(b'|')
+            })
+        );
         assert_eq!(given.take("part", "1"), Ok(false));
         for (name, value) in [
             ("delimiter", ""),

@@ -68,6 +68,16 @@ impl<R: Read> CsvReader<R> {
         ))
     }
 
+    /// Half of a delimiter that is doubled elsewhere.
+    pub(super) fn single_delimiter(&self, field_index: usize) -> FormatError {
+        let reason = format!(
+            "a single `{}` follows the field before this one, and fields end with `{}`; put fields that hold one in quotes",
+            char::from(self.dialect.delimiter),
+            self.dialect.delimiter_text()
+        );
+        self.placed(FormatError::malformed(reason), field_index)
+    }
+
     pub(super) fn unclosed_quote(&self, field_index: usize) -> FormatError {
         let reason = "the file ends inside of a quoted field, whose closing quote is missing; a client that splits a \
                       file at newline bytes may have cut a quoted field in two, so send the file whole or split it \

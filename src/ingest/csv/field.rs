@@ -38,6 +38,13 @@ impl<R: Read> CsvReader<R> {
     pub(super) fn read_field(&mut self, field_index: usize) -> Result<Field, FormatError> {
         self.scratch.clear();
         let mut first = self.peek(field_index)?;
+        if self.dialect.doubled_delimiter && field_index > 0 {
+            if first != Some(self.dialect.delimiter) {
+                return Err(self.single_delimiter(field_index));
+            }
+            self.source.consume(1);
+            first = self.peek(field_index)?;
+        }
         if first == Some(b' ') {
             let is_separator = self.dialect.blank_after_delimiter && field_index > 0;
             let blanks = self.blanks_before_quote(usize::from(is_separator), field_index)?;
@@ -184,6 +191,26 @@ impl<R: Read> CsvReader<R> {
             byte if byte == self.dialect.delimiter => Some(FieldEnd::Delimiter),
             _ => None,
         }
+    }
+
+    /// Whether a field without quotes around it has one inside. Every byte is looked at once at the most, so that fields
+    /// need no look of their own.
+    pub(super) fn has_bare_quote(&mut self, field: &Field) -> bool {
+        let Some(quote) = self.dialect.quote else {
+            return false;
+        };
+        let offsets = match &field.place {
+            FieldPlace::Scratch => return memchr::memchr(quote, &self.scratch).is_some(),
+            FieldPlace::Buffer(offsets) => offsets.clone(),
+        };
+        let known = &self.without_quotes;
+        if known.start <= offsets.start && offsets.end <= known.end {
+            return false;
+        }
+        let rest = self.source.since(offsets.start);
+        let found = memchr::memchr(quote, rest).unwrap_or(rest.len());
+        self.without_quotes = offsets.start..offsets.start + found as u64;
+        self.without_quotes.end < offsets.end
     }
 
     /// Decides whether the quote that was just taken closes the field; if not, it is part of it.

@@ -3,17 +3,13 @@
 //! 1. Every delimiter, quote and escape that occurs is tried on the start of the part, with the reader itself. The best
 //!    gives most rows one length, more than one column, and cells that look like values and not like pieces of
 //!    quotes.
-//! 2. Lines before the first row of that length are skipped, if they are few and shorter.
-//! 3. The first row is the header, unless it holds the same kind of values as the rows below it. More rows belong to
-//!    it while they have words where the rows below have numbers or dates.
+//! 2. Comments and titles before the table are skipped, and the header is found (see [`super::table`]).
 //!
 //! What the request gives is taken as it is. What cannot be told stays as RFC 4180 has it.
 
-use std::collections::BTreeMap;
-
-use super::dialect::{Dialect, Escape, Given, Newline};
+use super::dialect::{Comments, Delimiter, Dialect, Escape, Given, Newline, Ragged};
+use super::table::{self, Record, Table, is_datum};
 use super::{Cell, CsvLimits, CsvReader};
-use crate::schema::text_value::{is_null_word, is_temporal, parse_boolean, parse_float64};
 
 /// Bytes of the start of a part that are looked at.
 pub const SAMPLE_BYTES: usize = 128 << 10;
@@ -23,10 +19,10 @@ const RECORDS_MAX: usize = 300;
 const FIELDS_MAX: usize = 20_000;
 /// Delimiters, the likelier first.
 const DELIMITERS: [u8; 5] = [b',', b'\t', b';', b'|', b' '];
+/// Delimiters that are looked for where none of those makes a table.
+const RARE_DELIMITERS: [u8; 5] = [0x01, 0x1f, b'^', b'~', b':'];
 /// How much better a less likely reading must be.
 const LEAD: f64 = 1.02;
-/// Header rows that are found without being told.
-const HEADER_ROWS_FOUND_MAX: usize = 4;
 
 /// The start of a part, in UTF-8.
 #[derive(Debug, Clone, Copy)]
@@ -59,26 +55,67 @@ impl From<Dialect> for Found {
 
 /// The dialect of a part that starts like this. `usual` is the delimiter that its format's name promises.
 pub fn sniff(sample: Sample<'_>, usual: u8, given: &Given) -> Found {
-    let mut best: Option<(f64, Reading)> = None;
-    for dialect in candidates(sample, usual, given) {
-        let reading = Reading::new(sample, dialect);
-        if given.quote.is_none() && !reading.may_be_unquoted() {
-            continue;
-        }
-        let score = reading.score(usual);
-        if best.as_ref().is_none_or(|(best, _)| score > best * LEAD) {
-            best = Some((score, reading));
-        }
+    let has = |byte: &u8| memchr::memchr(*byte, sample.bytes).is_some();
+    let best_with = |delimiters: &[Delimiter]| {
+        best_reading(
+            candidates(sample, usual, delimiters, given),
+            sample,
+            given,
+            usual,
+        )
+    };
+    let others = DELIMITERS
+        .into_iter()
+        .filter(|byte| *byte != usual && has(byte));
+    let likely: Vec<Delimiter> = std::iter::once(usual)
+        .chain(others)
+        .map(Delimiter::single)
+        .collect();
+    let mut best = match given.delimiter {
+        Some(given) => best_with(&[given]),
+        None => best_with(&likely),
+    };
+    let is_likely = best
+        .as_ref()
+        .is_some_and(|(_, reading)| reading.is_likely_a_table());
+    if given.delimiter.is_none() && !is_likely {
+        let rare = RARE_DELIMITERS
+            .into_iter()
+            .filter(has)
+            .map(Delimiter::single);
+        best = rare
+            .filter_map(|delimiter| best_with(&[delimiter]))
+            .find(|(_, reading)| reading.is_a_table_beyond_doubt())
+            .or(best);
     }
-    let Some((_, reading)) = best else {
+    let Some((_, mut reading)) = best else {
         return Dialect::standard(usual).into();
     };
+    if given.delimiter.is_none() && reading.has_doubled_delimiters() {
+        let doubled_delimiter = true;
+        reading = Reading::new(
+            sample,
+            Dialect {
+                doubled_delimiter,
+                ..reading.dialect
+            },
+        );
+    }
     let mut dialect = reading.dialect.clone();
     dialect.newline = newline(sample.bytes);
     if given.delimiter.is_none() {
         dialect.blank_after_delimiter = reading.has_blanks_after_delimiters();
     }
-    let table = Table::of(&reading, given);
+    dialect.comments = match given.ragged {
+        Some(Ragged::Pad) => Comments::None,
+        Some(_) | None => reading.comments,
+    };
+    let table = Table::of(
+        &reading.records,
+        reading.length,
+        reading.has_leading_comments,
+        given,
+    );
     if given.skipped_lines.is_none() {
         dialect.skipped_lines = table.skipped_lines;
     }
@@ -97,8 +134,34 @@ pub fn sniff(sample: Sample<'_>, usual: u8, given: &Given) -> Found {
     }
 }
 
-/// The ways to read a part that its bytes allow, the likeliest first.
-fn candidates(sample: Sample<'_>, usual: u8, given: &Given) -> Vec<Dialect> {
+/// The reading that looks most like a table; of equal ones the first.
+fn best_reading(
+    candidates: Vec<Dialect>,
+    sample: Sample<'_>,
+    given: &Given,
+    usual: u8,
+) -> Option<(f64, Reading)> {
+    let mut best: Option<(f64, Reading)> = None;
+    for dialect in candidates {
+        let reading = Reading::new(sample, dialect);
+        if given.quote.is_none() && !reading.has_plausible_quotes() {
+            continue;
+        }
+        let score = reading.score(usual);
+        if best.as_ref().is_none_or(|(best, _)| score > best * LEAD) {
+            best = Some((score, reading));
+        }
+    }
+    best
+}
+
+/// The ways to read a part with these delimiters that its bytes allow, the likeliest first.
+fn candidates(
+    sample: Sample<'_>,
+    usual: u8,
+    delimiters: &[Delimiter],
+    given: &Given,
+) -> Vec<Dialect> {
     let has = |byte: u8| memchr::memchr(byte, sample.bytes).is_some();
     let base = Dialect {
         header_rows: given.header_rows.unwrap_or(1),
@@ -106,18 +169,6 @@ fn candidates(sample: Sample<'_>, usual: u8, given: &Given) -> Vec<Dialect> {
         nulls: given.nulls.clone(),
         ragged: given.ragged.unwrap_or_default(),
         ..Dialect::standard(usual)
-    };
-    let delimiters = match given.delimiter {
-        Some(given) => vec![given],
-        None => {
-            let others = DELIMITERS
-                .into_iter()
-                .filter(|byte| *byte != usual && has(*byte));
-            std::iter::once(usual)
-                .chain(others)
-                .map(|byte| (byte, false))
-                .collect()
-        }
     };
     let quotes = match given.quote {
         Some(given) => vec![given],
@@ -129,12 +180,16 @@ fn candidates(sample: Sample<'_>, usual: u8, given: &Given) -> Vec<Dialect> {
         },
     };
     let mut found = Vec::new();
-    for (delimiter, blank_after_delimiter) in delimiters {
-        for &quote in quotes.iter().filter(|quote| **quote != Some(delimiter)) {
+    for delimiter in delimiters {
+        for &quote in quotes
+            .iter()
+            .filter(|quote| **quote != Some(delimiter.byte))
+        {
             for &escape in escapes(sample, quote, given) {
                 found.push(Dialect {
-                    delimiter,
-                    blank_after_delimiter,
+                    delimiter: delimiter.byte,
+                    blank_after_delimiter: delimiter.blank_after,
+                    doubled_delimiter: delimiter.doubled,
                     quote,
                     escape,
                     ..base.clone()
@@ -175,18 +230,14 @@ fn newline(bytes: &[u8]) -> Newline {
     }
 }
 
-/// A record and the line that it starts in.
-struct Record {
-    line: u64,
-    cells: Vec<Cell>,
-}
-
 /// A sample, read in one dialect.
 struct Reading {
     dialect: Dialect,
     records: Vec<Record>,
     /// Fields of most records.
     length: usize,
+    comments: Comments,
+    has_leading_comments: bool,
     stray_quotes: u64,
     has_failed: bool,
 }
@@ -197,6 +248,8 @@ impl Reading {
             dialect: dialect.clone(),
             records: Vec::new(),
             length: 0,
+            comments: Comments::None,
+            has_leading_comments: false,
             stray_quotes: 0,
             has_failed: false,
         };
@@ -235,21 +288,10 @@ impl Reading {
             reading.records.pop();
         }
         reading.stray_quotes = reader.oddities.stray_quotes.count;
-        reading.length = reading.most_common_length();
+        (reading.comments, reading.has_leading_comments) =
+            table::set_comments_aside(&mut reading.records);
+        reading.length = table::most_common_length(&reading.records);
         reading
-    }
-
-    /// The length of most records; of rare ones, the longer.
-    fn most_common_length(&self) -> usize {
-        let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
-        for record in &self.records {
-            *counts.entry(record.cells.len()).or_default() += 1;
-        }
-        let weight = |length: usize, count: usize| count * if length > 1 { 2 } else { 1 };
-        let longest = counts
-            .into_iter()
-            .max_by_key(|(length, count)| (weight(*length, *count), *length));
-        longest.map_or(0, |(length, _)| length)
     }
 
     /// How much this looks like a table; 0 is not at all.
@@ -283,15 +325,41 @@ impl Reading {
         score
     }
 
-    /// Whether quotes may be characters like others: several cells start with one, and none ends with one. A single
-    /// one is rather a quote that is never closed, which nobody must lose rows to.
-    fn may_be_unquoted(&self) -> bool {
-        if self.dialect.quote.is_some() {
-            return true;
-        }
+    /// Whether quotes are what the dialect says. They may be characters like others if several cells start with one, and none
+    /// ends with one: a single one is rather a quote that is never closed, which nobody must lose rows to.
+    fn has_plausible_quotes(&self) -> bool {
         let cells = || self.records.iter().flat_map(|record| &record.cells);
-        cells().filter(|cell| cell.text.starts_with('"')).count() > 1
-            && !cells().any(|cell| cell.text.ends_with('"'))
+        match self.dialect.quote {
+            Some(b'"') => true,
+            Some(_) => cells().any(|cell| cell.is_quoted),
+            None => {
+                cells().filter(|cell| cell.text.starts_with('"')).count() > 1
+                    && !cells().any(|cell| cell.text.ends_with('"'))
+            }
+        }
+    }
+
+    /// Whether most records have one length, and more than one cell.
+    fn is_likely_a_table(&self) -> bool {
+        let fitting = self
+            .records
+            .iter()
+            .filter(|one| one.cells.len() == self.length);
+        self.length > 1 && fitting.count() * 10 >= self.records.len() * 9
+    }
+
+    /// Whether a delimiter that is rarely one must be one here: all rows have one length, and words stand above numbers or
+    /// dates, or it is a character that text does not have.
+    fn is_a_table_beyond_doubt(&self) -> bool {
+        let length_min = if self.dialect.delimiter == b':' { 3 } else { 2 };
+        self.length >= length_min
+            && self.records.len() > 1
+            && self
+                .records
+                .iter()
+                .all(|one| one.cells.len() == self.length)
+            && (self.dialect.delimiter.is_ascii_control()
+                || table::has_words_above_data(&self.records, self.length))
     }
 
     /// Words with blanks between them are text: only rows of one length with a column of numbers or dates are cells.
@@ -303,6 +371,20 @@ impl Reading {
                     .iter()
                     .all(|record| is_datum(&record.cells[column].text))
             })
+    }
+
+    /// Whether every second field is empty in every row, the header too. Commas and semicolons do that in tables with empty
+    /// columns.
+    fn has_doubled_delimiters(&self) -> bool {
+        let has_doubled = |record: &Record| {
+            let mut between = record.cells.iter().skip(1).step_by(2);
+            record.cells.len() % 2 == 1
+                && between.all(|cell| cell.text.is_empty() && !cell.is_quoted)
+        };
+        self.length > 2
+            && self.records.len() > 1
+            && !matches!(self.dialect.delimiter, b' ' | b',' | b';')
+            && self.records.iter().all(has_doubled)
     }
 
     fn has_blanks_after_delimiters(&self) -> bool {
@@ -338,150 +420,4 @@ fn quality(cell: &Cell) -> f64 {
         return 0.5;
     }
     0.9
-}
-
-/// Whether a cell holds a number, date, time or truth value, in a wide sense: no word.
-pub(super) fn is_datum(text: &str) -> bool {
-    let text = text.trim();
-    let has_digit = text.bytes().any(|byte| byte.is_ascii_digit());
-    let has_letter = text.chars().any(char::is_alphabetic);
-    (has_digit && !has_letter)
-        || parse_boolean(text).is_some()
-        || (has_digit && (parse_float64(text).is_some() || is_temporal(text)))
-}
-
-/// Where the table of a reading starts, and what its first rows are.
-struct Table<'a> {
-    records: &'a [Record],
-    length: usize,
-    skipped_lines: u64,
-    /// Whether every row, the header too, ends with a delimiter that no field follows.
-    ends_with_delimiter: bool,
-}
-
-impl<'a> Table<'a> {
-    fn of(reading: &'a Reading, given: &Given) -> Self {
-        let length = reading.length;
-        let records = reading.records.as_slice();
-        let ends_with_delimiter = length > 1 && {
-            let mut full = records
-                .iter()
-                .filter(|record| record.cells.len() == length)
-                .peekable();
-            full.peek().is_some()
-                && full.all(|record| {
-                    record
-                        .cells
-                        .last()
-                        .is_some_and(|cell| cell.text.is_empty() && !cell.is_quoted)
-                })
-        };
-        let is_row = |record: &Record| {
-            record.cells.len() >= length
-                || (ends_with_delimiter && record.cells.len() + 1 == length)
-        };
-        let is_comment = |record: &Record| {
-            record
-                .cells
-                .first()
-                .is_some_and(|cell| !cell.is_quoted && cell.text.starts_with('#'))
-        };
-        let mut skipped = if length > 1 {
-            records.iter().position(is_row).unwrap_or(0)
-        } else {
-            records
-                .iter()
-                .position(|record| !is_comment(record))
-                .unwrap_or(0)
-        };
-        // A preamble is short, and what follows it is a table.
-        let rest = &records[skipped..];
-        let fitting = rest.iter().filter(|record| is_row(record)).count();
-        let comments = records[..skipped].iter().all(is_comment);
-        if given.skipped_lines.is_some()
-            || (!comments && (rest.len() < 2 || fitting * 10 < rest.len() * 9))
-        {
-            skipped = 0;
-        }
-        Self {
-            records: &records[skipped..],
-            length,
-            skipped_lines: match records.get(skipped) {
-                Some(record) if skipped > 0 => record.line - 1,
-                _ => 0,
-            },
-            ends_with_delimiter,
-        }
-    }
-
-    fn header_rows(&self) -> u32 {
-        let Some((first, rest)) = self.records.split_first() else {
-            return 1;
-        };
-        if rest.is_empty() {
-            let mut cells = first
-                .cells
-                .iter()
-                .filter(|cell| !cell.text.is_empty())
-                .peekable();
-            let is_data = cells.peek().is_some() && cells.all(|cell| is_datum(&cell.text));
-            return u32::from(!is_data);
-        }
-        let data_columns = self.data_columns(1);
-        let is_word = |record: &Record, column: usize| {
-            record.cells.get(column).is_some_and(|cell| {
-                !cell.text.is_empty() && !is_datum(&cell.text) && !is_null_word(&cell.text)
-            })
-        };
-        if data_columns.iter().any(|column| is_word(first, *column)) {
-            return 1;
-        }
-        for rows in 2..=HEADER_ROWS_FOUND_MAX.min(self.records.len() - 1) {
-            let data_columns = self.data_columns(rows);
-            let names = &self.records[..rows];
-            if data_columns.len() > 1
-                && names
-                    .iter()
-                    .all(|record| data_columns.iter().all(|column| is_word(record, *column)))
-            {
-                return rows as u32;
-            }
-        }
-        let data: Vec<&Cell> = data_columns
-            .iter()
-            .filter_map(|column| first.cells.get(*column))
-            .collect();
-        let is_data = data.iter().any(|cell| is_datum(&cell.text)) && !are_years(&data);
-        u32::from(!is_data)
-    }
-
-    /// The columns that have values, and nothing but numbers, dates, times and truth values, from that row on.
-    fn data_columns(&self, first: usize) -> Vec<usize> {
-        let rows = self.records.get(first..).unwrap_or_default();
-        (0..self.length)
-            .filter(|column| {
-                let mut cells = rows
-                    .iter()
-                    .filter(|record| record.cells.len() >= self.length)
-                    .filter_map(|record| record.cells.get(*column))
-                    .filter(|cell| !cell.text.is_empty() && !is_null_word(&cell.text))
-                    .peekable();
-                cells.peek().is_some() && cells.all(|cell| is_datum(&cell.text))
-            })
-            .collect()
-    }
-}
-
-/// Whether these are years one after the other, as they stand above columns of figures.
-fn are_years(cells: &[&Cell]) -> bool {
-    let years: Vec<u32> = cells
-        .iter()
-        .filter_map(|cell| cell.text.parse().ok())
-        .filter(|year| (1800..2200).contains(year))
-        .collect();
-    years.len() > 1
-        && years.len() == cells.len()
-        && years
-            .windows(2)
-            .all(|pair| pair[1] == pair[0] + 1 || pair[0] == pair[1] + 1)
 }
