@@ -183,7 +183,7 @@ fn nullable(field: NestedFieldRef) -> NestedFieldRef {
     Arc::new(field)
 }
 
-fn not_castable(
+pub(in crate::ingest) fn not_castable(
     column: &str,
     row: Option<u64>,
     value: &str,

@@ -21,6 +21,7 @@ pub mod encode;
 pub mod error;
 pub mod footer;
 pub mod format;
+mod int96;
 pub mod ndjson;
 pub mod parquet;
 pub mod parquet_types;

@@ -10,7 +10,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use iceberg::spec::Type;
+use arrow_schema::{ArrowError, Field, FieldRef, Fields, Schema};
+use iceberg::spec::{PrimitiveType, Type};
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
@@ -19,7 +21,7 @@ use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use super::Limits;
 use super::error::{FormatError, FormatErrorKind};
 use super::structure::{self, Damage};
-use super::{footer, parquet_types};
+use super::{footer, int96, parquet_types};
 use crate::error::{Error, ErrorCode, Result};
 
 /// Rows decoded at once.
@@ -43,6 +45,8 @@ pub struct ParquetFile {
     /// Its footer.
     pub footer: Arc<ParquetMetaData>,
     reader: ParquetRecordBatchReader,
+    /// Reads the columns with INT96 once more, as seconds; their indices and names.
+    in_seconds: Option<(Vec<usize>, ParquetRecordBatchReader)>,
     content_bytes: u64,
     content_bytes_max: u64,
     rows_read: u64,
@@ -97,6 +101,7 @@ impl ParquetFile {
             });
         }
         let footer = builder.metadata().clone();
+        let in_seconds = reader_of_seconds(path, &footer, &fields)?;
         let reader = builder
             .with_batch_size(BATCH_ROWS)
             .build()
@@ -105,6 +110,7 @@ impl ParquetFile {
             columns,
             footer,
             reader,
+            in_seconds,
             content_bytes: 0,
             content_bytes_max: limits.parquet_content_bytes_max,
             rows_read: 0,
@@ -113,16 +119,22 @@ impl ParquetFile {
 
     /// The next rows; `None` at the end.
     pub fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
+        let rows_read = self.rows_read;
+        let damaged = |error: ArrowError| {
+            unreadable(&format!("after row {rows_read} it is damaged: {error}"))
+                .with("row", rows_read)
+        };
         let Some(batch) = self.reader.next() else {
             return Ok(None);
         };
-        let batch = batch.map_err(|error| {
-            unreadable(&format!(
-                "after row {} it is damaged: {error}",
-                self.rows_read
-            ))
-            .with("row", self.rows_read)
-        })?;
+        let mut batch = batch.map_err(damaged)?;
+        if let Some((columns, reader)) = &mut self.in_seconds {
+            let seconds = reader.next().transpose().map_err(damaged)?;
+            let seconds = seconds.filter(|seconds| seconds.num_rows() == batch.num_rows());
+            let seconds = seconds
+                .ok_or_else(|| unreadable("its INT96 columns have fewer rows than the others"))?;
+            batch = with_microseconds(&batch, columns, &seconds, rows_read)?;
+        }
         self.rows_read += batch.num_rows() as u64;
         self.content_bytes += batch.get_array_memory_size() as u64;
         if self.content_bytes > self.content_bytes_max {
@@ -136,6 +148,65 @@ impl ParquetFile {
         }
         Ok(Some(batch))
     }
+}
+
+/// A reader of the columns with INT96 as seconds, if there are any.
+fn reader_of_seconds(
+    path: &Path,
+    footer: &ParquetMetaData,
+    fields: &Fields,
+) -> Result<Option<(Vec<usize>, ParquetRecordBatchReader)>> {
+    let descriptor = footer.file_metadata().schema_descr();
+    let columns = int96::columns_in_seconds(descriptor, fields);
+    if columns.is_empty() {
+        return Ok(None);
+    }
+    let mut supplied: Vec<FieldRef> = fields.iter().cloned().collect();
+    for (index, field) in &columns {
+        supplied[*index] = field.clone();
+    }
+    let indices: Vec<usize> = columns.into_iter().map(|(index, _)| index).collect();
+    let file = File::open(path).map_err(|error| Error::storage("opening a part", &error))?;
+    let options = ArrowReaderOptions::new().with_schema(Arc::new(Schema::new(supplied)));
+    let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)
+        .and_then(|builder| {
+            let columns = ProjectionMask::roots(descriptor, indices.iter().copied());
+            builder
+                .with_projection(columns)
+                .with_batch_size(BATCH_ROWS)
+                .build()
+        })
+        .map_err(|error| unreadable(&error.to_string()))?;
+    Ok(Some((indices, reader)))
+}
+
+/// The batch with microseconds for INT96.
+fn with_microseconds(
+    batch: &RecordBatch,
+    columns: &[usize],
+    seconds: &RecordBatch,
+    rows_read: u64,
+) -> Result<RecordBatch> {
+    let schema = batch.schema();
+    let mut fields: Vec<FieldRef> = schema.fields().iter().cloned().collect();
+    let mut arrays = batch.columns().to_vec();
+    for (index, seconds) in columns.iter().zip(seconds.columns()) {
+        let (field, array) = (&mut fields[*index], &mut arrays[*index]);
+        *array = int96::in_microseconds(array, seconds).map_err(|inexact| {
+            let row = inexact.row_in_batch.map(|row| rows_read + row as u64 + 1);
+            let timestamp = Type::Primitive(PrimitiveType::Timestamp);
+            super::convert::not_castable(
+                field.name(),
+                row,
+                &inexact.value,
+                &timestamp,
+                Some(&inexact.reason),
+            )
+        })?;
+        *field = Arc::new(Field::clone(field).with_data_type(array.data_type().clone()));
+    }
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
+        .map_err(|error| unreadable(&error.to_string()))
 }
 
 /// Checks the file's structure: what [`ParquetFile::open`] and its reader may believe.

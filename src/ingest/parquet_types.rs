@@ -97,6 +97,8 @@ fn map_type(entries: &Field) -> Result<Type, Unsupported> {
 pub struct Inexact {
     /// Index of the first such row, if it was found.
     pub row_in_batch: Option<usize>,
+    /// The value in it, as text.
+    pub value: String,
     /// What is wrong.
     pub reason: String,
 }
@@ -110,9 +112,15 @@ pub fn cast_exactly(array: &ArrayRef, target: &DataType) -> Result<ArrayRef, Ine
     if array.data_type() == target {
         return Ok(array.clone());
     }
-    let refused = |error: arrow_schema::ArrowError| Inexact {
-        row_in_batch: None,
-        reason: error.to_string(),
+    let inexact = |row: Option<usize>, reason: String| Inexact {
+        row_in_batch: row,
+        value: row.map_or_else(String::new, |row| display_value(array, row)),
+        reason,
+    };
+    let refused = |error: arrow_schema::ArrowError| {
+        let is_refused =
+            |row: &usize| cast_with_options(&array.slice(*row, 1), target, &STRICT).is_err();
+        inexact((0..array.len()).find(is_refused), error.to_string())
     };
     let cast = cast_with_options(array, target, &STRICT).map_err(refused)?;
     if !may_lose_digits(array.data_type()) {
@@ -124,11 +132,11 @@ pub fn cast_exactly(array: &ArrayRef, target: &DataType) -> Result<ArrayRef, Ine
     if array.to_data() == back.to_data() {
         return Ok(cast);
     }
-    Err(Inexact {
-        row_in_batch: (0..array.len()).find(|row| differs(*row)),
-        reason: "it has nanoseconds, and tables keep microseconds; round it before the upload"
-            .to_owned(),
-    })
+    let reason = "it has nanoseconds, and tables keep microseconds; round it before the upload";
+    Err(inexact(
+        (0..array.len()).find(|row| differs(*row)),
+        reason.to_owned(),
+    ))
 }
 
 /// Whether a type has digits that the table's type does not keep.

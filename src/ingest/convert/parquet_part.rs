@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::ingest::codec;
 use crate::ingest::data_file::DataFileWriter;
 use crate::ingest::parquet::{self, ParquetFile};
-use crate::ingest::parquet_types::{cast_exactly, display_value};
+use crate::ingest::parquet_types::cast_exactly;
 use crate::ingest::statistics::StatisticsCheck;
 use crate::schema::plan::TableColumns;
 use crate::schema::{UnifiedColumn, UnifiedType, types};
@@ -88,12 +88,10 @@ impl ParquetScan {
                         batch.num_rows(),
                     )),
                     Some(column) => cast_exactly(column, target.data_type()).map_err(|inexact| {
-                        let row = inexact.row_in_batch;
-                        let value = row.map_or_else(String::new, |row| display_value(column, row));
                         not_castable(
                             &field.name,
-                            row.map(|row| self.rows + row as u64 + 1),
-                            &value,
+                            inexact.row_in_batch.map(|row| self.rows + row as u64 + 1),
+                            &inexact.value,
                             &field.field_type,
                             Some(&inexact.reason),
                         )
