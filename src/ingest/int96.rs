@@ -186,5 +186,6 @@ mod tests {
         let (nanos, seconds) = read(i64::from(i32::MAX), 0);
         let refused = in_microseconds(&nanos, &seconds).unwrap_err();
         assert!(refused.reason.contains("beyond"), "{}", refused.reason);
+        assert_eq!(refused.value, "185542587100800.000000000");
     }
 }

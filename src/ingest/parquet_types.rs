@@ -155,11 +155,20 @@ fn may_lose_digits(data_type: &DataType) -> bool {
     }
 }
 
-/// A one-row slice of a column as text, for an error message.
+/// A value of a column as text, for an error message; a date that no calendar has, as its number.
 pub fn display_value(array: &ArrayRef, row: usize) -> String {
     let options = arrow_cast::display::FormatOptions::new();
-    arrow_cast::display::ArrayFormatter::try_new(array, &options)
-        .and_then(|formatter| formatter.value(row).try_to_string())
+    let shown = |array: &ArrayRef, row: usize| {
+        arrow_cast::display::ArrayFormatter::try_new(array, &options)
+            .and_then(|formatter| formatter.value(row).try_to_string())
+    };
+    let number = || arrow_cast::cast(&array.slice(row, 1), &DataType::Int64);
+    shown(array, row)
+        .or_else(|error| {
+            number()
+                .and_then(|number| shown(&number, 0))
+                .map_err(|_| error)
+        })
         .unwrap_or_else(|error| format!("({error})"))
 }
 

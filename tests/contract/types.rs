@@ -403,3 +403,37 @@ fn parquet_types_keep_their_meaning() {
     assert_table_holds(&server, &target(), &Expectation::like_parquet_file(&plain));
     assert_files_are_sound(&server, &target());
 }
+
+#[test]
+fn old_parquet_files_keep_their_instants_and_a_value_that_does_not_fit_is_named() {
+    let server = TestServer::start();
+    let api = server.api();
+    let session = api.open_session();
+    let old = server.scratch("old.parquet");
+    let plain = server.scratch("plain.parquet");
+    let arguments = [&old, &plain].map(|path| path.display().to_string());
+    run_json("make_old_parquet.py", &arguments);
+    let parquet = std::fs::read(&old).expect("read the Parquet file");
+    let answer = api
+        .put_part(&session, 0, &parquet, AS_PARQUET)
+        .expect_json(201);
+    assert_eq!(answer["rows"], json!(4));
+    api.commit(&session, &target(), "fail").expect(200);
+    assert_table_holds(&server, &target(), &Expectation::like_parquet_file(&plain));
+    assert_files_are_sound(&server, &target());
+
+    let big = server.scratch("big.parquet");
+    run_json(
+        "make_old_parquet.py",
+        &["--big".to_owned(), big.display().to_string()],
+    );
+    let parquet = std::fs::read(&big).expect("read the Parquet file");
+    let session = api.open_session();
+    let refusal = api
+        .put_part(&session, 0, &parquet, AS_PARQUET)
+        .expect_refusal(409, "value_not_castable");
+    assert_eq!(
+        (&refusal["row"], &refusal["value"], &refusal["column"]),
+        (&json!(3), &json!("18446744073709551615"), &json!("n"))
+    );
+}

@@ -55,6 +55,44 @@ impl From<Dialect> for Found {
 
 /// The dialect of a part that starts like this. `usual` is the delimiter that its format's name promises.
 pub fn sniff(sample: Sample<'_>, usual: u8, given: &Given) -> Found {
+    let Some(reading) = likeliest_reading(sample, usual, given) else {
+        return Dialect::standard(usual).into();
+    };
+    let mut dialect = reading.dialect.clone();
+    dialect.newline = newline(sample.bytes);
+    if given.delimiter.is_none() {
+        dialect.blank_after_delimiter = reading.has_blanks_after_delimiters();
+    }
+    dialect.comments = match given.ragged {
+        Some(Ragged::Pad) => Comments::None,
+        Some(_) | None => reading.comments,
+    };
+    let table = Table::of(
+        &reading.records,
+        reading.length,
+        reading.has_leading_comments,
+        given,
+    );
+    if given.skipped_lines.is_none() {
+        dialect.skipped_lines = table.skipped_lines;
+    }
+    dialect.header_rows = given.header_rows.unwrap_or_else(|| table.header_rows());
+    dialect.columns = match dialect.header_rows {
+        0 => Some(reading.length).filter(|length| *length > 0),
+        _ => table.ends_with_delimiter.then(|| reading.length - 1),
+    };
+    let mut has_data_only = vec![false; reading.length];
+    for column in table.data_columns(dialect.header_rows as usize) {
+        has_data_only[column] = true;
+    }
+    Found {
+        dialect,
+        has_data_only,
+    }
+}
+
+/// The sample in the dialect that makes the best table of it.
+fn likeliest_reading(sample: Sample<'_>, usual: u8, given: &Given) -> Option<Reading> {
     let has = |byte: &u8| memchr::memchr(*byte, sample.bytes).is_some();
     let best_with = |delimiters: &[Delimiter]| {
         best_reading(
@@ -88,9 +126,7 @@ pub fn sniff(sample: Sample<'_>, usual: u8, given: &Given) -> Found {
             .find(|(_, reading)| reading.is_a_table_beyond_doubt())
             .or(best);
     }
-    let Some((_, mut reading)) = best else {
-        return Dialect::standard(usual).into();
-    };
+    let (_, mut reading) = best?;
     if given.delimiter.is_none() && reading.has_doubled_delimiters() {
         let doubled_delimiter = true;
         reading = Reading::new(
@@ -101,37 +137,7 @@ pub fn sniff(sample: Sample<'_>, usual: u8, given: &Given) -> Found {
             },
         );
     }
-    let mut dialect = reading.dialect.clone();
-    dialect.newline = newline(sample.bytes);
-    if given.delimiter.is_none() {
-        dialect.blank_after_delimiter = reading.has_blanks_after_delimiters();
-    }
-    dialect.comments = match given.ragged {
-        Some(Ragged::Pad) => Comments::None,
-        Some(_) | None => reading.comments,
-    };
-    let table = Table::of(
-        &reading.records,
-        reading.length,
-        reading.has_leading_comments,
-        given,
-    );
-    if given.skipped_lines.is_none() {
-        dialect.skipped_lines = table.skipped_lines;
-    }
-    dialect.header_rows = given.header_rows.unwrap_or_else(|| table.header_rows());
-    dialect.columns = match dialect.header_rows {
-        0 => Some(reading.length).filter(|length| *length > 0),
-        _ => table.ends_with_delimiter.then(|| reading.length - 1),
-    };
-    let mut has_data_only = vec![false; reading.length];
-    for column in table.data_columns(dialect.header_rows as usize) {
-        has_data_only[column] = true;
-    }
-    Found {
-        dialect,
-        has_data_only,
-    }
+    Some(reading)
 }
 
 /// The reading that looks most like a table; of equal ones the first.

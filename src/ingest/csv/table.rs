@@ -172,8 +172,7 @@ impl<'a> Table<'a> {
             .iter()
             .filter(|record| record.cells.len() == length)
             .peekable();
-        let ends_with_delimiter =
-            length > 1 && full.peek().is_some() && !full.any(|record| has_last_field(record));
+        let ends_with_delimiter = length > 1 && full.peek().is_some() && !full.any(has_last_field);
         let is_row = |record: &Record| {
             record.cells.len() >= length
                 || (ends_with_delimiter && record.cells.len() + 1 == length)
