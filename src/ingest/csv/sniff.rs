@@ -3,7 +3,7 @@
 //! 1. Every delimiter, quote and escape that occurs is tried on the start of the part, with the reader itself. The best
 //!    gives most rows one length, more than one column, and cells that look like values and not like pieces of
 //!    quotes.
-//! 2. Comments and titles before the table are skipped, and the header is found (see [`super::table`]).
+//! 2. Comments and titles before the table are skipped, and the header is found (see `table.rs`).
 //!
 //! What the request gives is taken as it is. What cannot be told stays as RFC 4180 has it.
 
