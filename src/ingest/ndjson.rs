@@ -135,8 +135,9 @@ impl<R: Read> NdjsonReader<R> {
         Self::with_buffer_bytes(read, options, BUFFER_BYTES)
     }
 
-    /// The same with a smaller buffer, for a part that is small.
-    pub(super) fn with_buffer_bytes(
+    /// As [`Self::new`], with a buffer of this size. It must hold all that is looked at of the first object, or
+    /// another layout may be found.
+    pub fn with_buffer_bytes(
         read: R,
         options: NdjsonOptions,
         buffer_bytes: usize,
