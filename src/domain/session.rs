@@ -391,6 +391,17 @@ fn commit_in_progress(running: &CommitRequest) -> Error {
     )
 }
 
+/// The refusal of a part whose number another request, which completed later, has given to other bytes.
+pub fn part_superseded(part: PartNumber) -> Error {
+    Error::new(
+        ErrorCode::PartSuperseded,
+        format!(
+            "Another request that completed later has replaced part {part}; its bytes are the part now. Send the part again if these bytes are the right ones."
+        ),
+    )
+    .with("part", part.0)
+}
+
 /// The refusal of anything that names a session there is not.
 pub fn session_not_found(id: &str) -> Error {
     Error::new(
