@@ -269,7 +269,7 @@ impl Session {
         }
         Err(Error::new(
             ErrorCode::PartNotFound,
-            format!("This session has no part {part}."),
+            format!("This session never had a part {part}; GET /v1/upload/{}/inspect lists what it has.", self.id),
         )
         .with("part", part.0))
     }

@@ -344,7 +344,7 @@ impl<R: Read> NdjsonReader<R> {
     fn take_piece(&mut self, piece_len: usize) -> Result<(), FormatError> {
         if self.record.len() + piece_len > self.options.line_bytes_max {
             let reason = format!(
-                "the line, or the object of an array, is larger than the {} bytes that are allowed here",
+                "the line, or the object of an array, is larger than the {} bytes that are allowed here (parts.field_bytes_max); split it into several",
                 self.options.line_bytes_max
             );
             return Err(self.placed(FormatError::new(FormatErrorKind::FieldTooLarge, reason)));

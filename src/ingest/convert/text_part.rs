@@ -80,7 +80,7 @@ pub(super) fn discover(
     let columns = unified(reader.columns(), &evidence);
     if columns.is_empty() && rows > 0 {
         return Err(format_error(FormatError::malformed(
-            "the objects have no keys, so there is no column to keep their rows in",
+            "the objects have no keys, so there is no column to keep their rows in; give each at least one key",
         )));
     }
     let fields = file_fields(&columns, table);
