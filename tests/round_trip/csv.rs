@@ -14,10 +14,23 @@ struct Dialect {
 }
 
 /// The parameters and the bytes.
-pub(crate) fn written(table: &Table, has_header: bool, random: &mut Random) -> (String, Vec<u8>) {
-    let quote = *random.pick(&["\"", "\"", "'"]);
+pub(crate) fn written(
+    table: &Table,
+    has_header: bool,
+    is_told: bool,
+    random: &mut Random,
+) -> (String, Vec<u8>) {
+    let quote = if is_told {
+        *random.pick(&["\"", "\"", "'"])
+    } else {
+        "\""
+    };
     let dialect = Dialect {
-        delimiter: *random.pick(&[",", ",", ";", "\t", "|", ", ", "~"]),
+        delimiter: if is_told {
+            *random.pick(&[",", ",", ";", "\t", "|", ", ", "~"])
+        } else {
+            *random.pick(&[",", ";", "\t", "|"])
+        },
         quote,
         escape: if random.one_in(4) { "\\" } else { quote },
         newline: *random.pick(&["\n", "\r\n", "\r"]),
@@ -48,6 +61,9 @@ pub(crate) fn written(table: &Table, has_header: bool, random: &mut Random) -> (
         text.truncate(text.len() - dialect.newline.len());
     }
     let (encoding, bytes) = encoded(&text, random);
+    if !is_told && encoding.is_none() {
+        return (String::new(), bytes);
+    }
     let percent =
         |text: &str| -> String { text.bytes().map(|byte| format!("%{byte:02X}")).collect() };
     let escape = if dialect.escape == "\\" {

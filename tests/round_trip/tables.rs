@@ -58,6 +58,16 @@ pub(crate) struct Table {
 }
 
 impl Table {
+    /// With words in the place of text that could be taken for another way to write the file.
+    pub(crate) fn tamed(mut self) -> Self {
+        for value in self.rows.iter_mut().flatten() {
+            if let Value::Text(text) = value {
+                *text = format!("word {}", text.len());
+            }
+        }
+        self
+    }
+
     /// With the names that columns without a header get.
     pub(crate) fn without_names(mut self) -> Self {
         for (index, (name, _)) in self.columns.iter_mut().enumerate() {
