@@ -28,6 +28,9 @@ pub(crate) fn written(
     let dialect = Dialect {
         delimiter: if is_told {
             *random.pick(&[",", ",", ";", "\t", "|", ", ", "~"])
+        } else if table.columns.len() == 1 {
+            // Nothing tells that a comma is not one.
+            ","
         } else {
             *random.pick(&[",", ";", "\t", "|"])
         },
