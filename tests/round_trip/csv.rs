@@ -27,16 +27,16 @@ pub(crate) fn written(
     };
     let dialect = Dialect {
         delimiter: if is_told {
-            *random.pick(&[",", ",", ";", "\t", "|", ", ", "~"])
+            random.pick::<&str>(&[",", ",", ";", "\t", "|", ", ", "~"])
         } else if table.columns.len() == 1 {
             // Nothing tells that a comma is not one.
             ","
         } else {
-            *random.pick(&[",", ";", "\t", "|"])
+            random.pick::<&str>(&[",", ";", "\t", "|"])
         },
         quote,
         escape: if random.one_in(4) { "\\" } else { quote },
-        newline: *random.pick(&["\n", "\r\n", "\r"]),
+        newline: random.pick::<&str>(&["\n", "\r\n", "\r"]),
     };
     let mut text = String::new();
     if has_header {

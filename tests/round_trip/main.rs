@@ -139,98 +139,107 @@ fn load(api: &Api, case: &Case) {
     );
 }
 
+/// A Parquet file to be written: where, with which rows, and how.
+struct ParquetFile {
+    out: PathBuf,
+    rows: Expectation,
+    how: Value,
+}
+
 /// Makes the cases; pyarrow writes the Parquet files of all of them at once.
 fn made(numbers: &[u64], seed: u64, folder: &Path) -> Vec<Case> {
     fs::create_dir_all(folder).expect("a folder");
-    let mut parquet = Vec::new();
-    let mut cases = Vec::new();
-    for &number in numbers {
-        let mut random = Random::new(seed, number);
-        let format = FORMATS[number as usize / CODINGS.len() % FORMATS.len()];
-        let coding = CODINGS[number as usize % CODINGS.len()];
-        let table = tables::random(
-            format == Format::Parquet,
-            format != Format::Csv,
-            &mut random,
-        );
-        // One CSV in three comes without a word of how it is written.
-        let is_told = format != Format::Csv || !random.one_in(3);
-        let table = if is_told { table } else { table.tamed() };
-        let coding_name = if coding.is_empty() { "plain" } else { coding };
-        let name = format!("round.trip.{format:?}_{coding_name}_{number}").to_ascii_lowercase();
-        let pieces = pieces(&table, &mut random);
-        let has_header = !is_told || !random.one_in(5);
-        let mut parts = Vec::new();
-        for (index, piece) in pieces.iter().enumerate() {
-            // The first part has the coding that it is the turn of.
-            let coding = if index == 0 {
-                coding
-            } else {
-                *random.pick(&CODINGS)
-            };
-            let (query, file_name, body) = match format {
-                Format::Csv => {
-                    let (query, body) = csv::written(piece, has_header, is_told, &mut random);
-                    (query, "part.csv", body)
-                }
-                Format::Ndjson => (
-                    String::new(),
-                    "part.ndjson",
-                    json::lines(piece, &mut random),
-                ),
-                Format::JsonArray => (String::new(), "part.json", json::array(piece, &mut random)),
-                Format::Parquet => {
-                    let out = folder.join(format!("{number}-{index}.parquet"));
-                    let rows = expectation(piece);
-                    let from = rows.write("rows.json");
-                    parquet.push((
-                        json!({"out": out, "from": from, "how": how(&mut random)}),
-                        rows,
-                    ));
-                    (String::new(), "part.parquet", Vec::new())
-                }
-            };
-            parts.push(Part {
-                query,
-                file_name,
-                coding,
-                body,
-            });
-        }
-        let table = if format == Format::Csv && !has_header {
-            table.without_names()
-        } else {
-            table
-        };
-        cases.push(Case {
-            target: Target::new(&name),
-            table,
-            parts,
-        });
-    }
-    let list: Vec<&Value> = parquet.iter().map(|(file, _)| file).collect();
+    let mut files = Vec::new();
+    let mut cases: Vec<Case> = numbers
+        .iter()
+        .map(|number| case(*number, seed, folder, &mut files))
+        .collect();
+    let listed: Vec<Value> = files
+        .iter()
+        .map(|file| json!({"out": file.out, "from": file.rows.write("rows.json"), "how": file.how}))
+        .collect();
     let list = write_file(
         folder.join("files.json"),
-        json!(list).to_string().as_bytes(),
+        json!(listed).to_string().as_bytes(),
     );
-    run_json(
-        "make_parquet.py",
-        &[
-            "-".to_owned(),
-            "--many".to_owned(),
-            list.display().to_string(),
-        ],
-    );
-    let mut files = parquet
-        .iter()
-        .map(|(file, _)| file["out"].as_str().expect("a path"));
+    let many = [
+        "-".to_owned(),
+        "--many".to_owned(),
+        list.display().to_string(),
+    ];
+    run_json("make_parquet.py", &many);
+    let mut files = files.iter();
     for part in cases.iter_mut().flat_map(|case| &mut case.parts) {
         if part.file_name == "part.parquet" {
-            part.body = fs::read(files.next().expect("a file")).expect("a Parquet file");
+            part.body = fs::read(&files.next().expect("a file").out).expect("a Parquet file");
         }
         part.body = encoded(&part.body, part.coding);
     }
     cases
+}
+
+/// A table and its parts, whose bodies are not encoded yet; those of Parquet are empty.
+fn case(number: u64, seed: u64, folder: &Path, files: &mut Vec<ParquetFile>) -> Case {
+    let mut random = Random::new(seed, number);
+    let format = FORMATS[number as usize / CODINGS.len() % FORMATS.len()];
+    let first_coding = CODINGS[number as usize % CODINGS.len()];
+    let table = tables::random(
+        format == Format::Parquet,
+        format != Format::Csv,
+        &mut random,
+    );
+    // One CSV in three comes without a word of how it is written.
+    let is_told = format != Format::Csv || !random.one_in(3);
+    let table = if is_told { table } else { table.tamed() };
+    let has_header = !is_told || !random.one_in(5);
+    let mut parts = Vec::new();
+    for (index, piece) in pieces(&table, &mut random).iter().enumerate() {
+        let coding = match index {
+            0 => first_coding,
+            _ => *random.pick(&CODINGS),
+        };
+        let (query, file_name, body) = match format {
+            Format::Csv => {
+                let (query, body) = csv::written(piece, has_header, is_told, &mut random);
+                (query, "part.csv", body)
+            }
+            Format::Ndjson => (
+                String::new(),
+                "part.ndjson",
+                json::lines(piece, &mut random),
+            ),
+            Format::JsonArray => (String::new(), "part.json", json::array(piece, &mut random)),
+            Format::Parquet => {
+                files.push(ParquetFile {
+                    out: folder.join(format!("{number}-{index}.parquet")),
+                    rows: expectation(piece),
+                    how: how(&mut random),
+                });
+                (String::new(), "part.parquet", Vec::new())
+            }
+        };
+        parts.push(Part {
+            query,
+            file_name,
+            coding,
+            body,
+        });
+    }
+    let coding = if first_coding.is_empty() {
+        "plain"
+    } else {
+        first_coding
+    };
+    let name = format!("round.trip.{format:?}_{coding}_{number}").to_ascii_lowercase();
+    Case {
+        target: Target::new(&name),
+        table: if has_header || format != Format::Csv {
+            table
+        } else {
+            table.without_names()
+        },
+        parts,
+    }
 }
 
 /// The rows in one to four parts, in order; the first has at least the row that settles every type.

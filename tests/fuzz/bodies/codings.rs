@@ -31,7 +31,8 @@ pub fn check(data: &[u8]) {
     let choice = usize::from(*choice);
     let coding = CODINGS[choice % CODINGS.len()];
     let limit = LIMITS[choice / CODINGS.len() % LIMITS.len()];
-    if choice / (CODINGS.len() * LIMITS.len()) % 2 == 0 {
+    let is_sent = (choice / (CODINGS.len() * LIMITS.len())).is_multiple_of(2);
+    if is_sent {
         check_sent(content, coding, limit);
     } else {
         check_content(content, coding);

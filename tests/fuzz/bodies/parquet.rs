@@ -8,9 +8,9 @@ use arrow_array::RecordBatch;
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use calve::config::VerifyParquet;
 use calve::domain::part::Coding;
-use calve::domain::{ColumnType, PartKind};
+use calve::domain::{ColumnType, DataFileRecord, PartKind};
 use calve::ingest::Limits;
-use calve::ingest::convert::{self, Source};
+use calve::ingest::convert::{self, Discovered, Source};
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 
 use super::allocation::bounded;
@@ -28,22 +28,7 @@ pub fn check(data: &[u8]) {
     let (path, output) = (folder.path().join("part"), folder.path().join("output"));
     std::fs::write(&path, content).expect("write a temporary file");
     let is_full = choice % 2 == 0;
-    let source = Source {
-        path: path.clone(),
-        kind: PartKind::Parquet,
-        coding: Coding::Identity,
-        csv: None,
-        limits: Limits {
-            decoded_bytes_max: 1 << 20,
-            parquet_content_bytes_max: 64 << 20,
-            columns_max: 100,
-            field_bytes_max: 1 << 20,
-            verify_parquet: match is_full {
-                true => VerifyParquet::Full,
-                false => VerifyParquet::Structure,
-            },
-        },
-    };
+    let source = source(&path, is_full);
     let found = bounded(PARQUET_BYTES_MAX, || {
         convert::discover(&source, None, &output)
     });
@@ -77,6 +62,39 @@ pub fn check(data: &[u8]) {
         return;
     }
     let batches = read(written).expect("what was accepted can be read");
+    assert_told(&found, data_file, &batches);
+    if is_adopted {
+        let original = folder.path().join("original");
+        std::fs::write(&original, content).expect("write a temporary file");
+        assert_eq!(
+            rows_of(&read(&original).expect("the part itself")),
+            rows_of(&batches)
+        );
+    }
+}
+
+/// A part with small limits.
+fn source(path: &Path, is_full: bool) -> Source {
+    Source {
+        path: path.to_path_buf(),
+        kind: PartKind::Parquet,
+        coding: Coding::Identity,
+        csv: None,
+        limits: Limits {
+            decoded_bytes_max: 1 << 20,
+            parquet_content_bytes_max: 64 << 20,
+            columns_max: 100,
+            field_bytes_max: 1 << 20,
+            verify_parquet: match is_full {
+                true => VerifyParquet::Full,
+                false => VerifyParquet::Structure,
+            },
+        },
+    }
+}
+
+/// The answer says how many rows there are, and how many nulls in each column.
+fn assert_told(found: &Discovered, data_file: &DataFileRecord, batches: &[RecordBatch]) {
     let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
     assert_eq!(rows as u64, found.rows);
     for (index, field) in data_file.fields.iter().enumerate() {
@@ -92,14 +110,6 @@ pub fn check(data: &[u8]) {
             Some(ColumnType::Typed { null_count, .. }) => assert_eq!(nulls as u64, *null_count),
             Some(_) | None => assert_eq!(nulls, rows, "`{}`", field.name),
         }
-    }
-    if is_adopted {
-        let original = folder.path().join("original");
-        std::fs::write(&original, content).expect("write a temporary file");
-        assert_eq!(
-            rows_of(&read(&original).expect("the part itself")),
-            rows_of(&batches)
-        );
     }
 }
 
