@@ -100,7 +100,7 @@ pub fn convert(
     match parts {
         [(part, source)] if source.kind == PartKind::Parquet => {
             guarded(|| parquet_part::convert(source, fields, output))
-                .map_err(|error| vec![error.with("part", part.0)])
+                .map_err(|error| vec![error.in_part(part.0)])
         }
         parts => text_part::convert(parts, fields, dates, output),
     }

@@ -217,7 +217,7 @@ pub(super) fn convert(
     let mut refusals = Vec::new();
     for (part, source) in parts {
         let read = read_into(source, &mut writer).and_then(|()| writer.check_part());
-        refusals.extend(read.err().map(|error| error.with("part", part.0)));
+        refusals.extend(read.err().map(|error| error.in_part(part.0)));
     }
     if !refusals.is_empty() {
         return Err(refusals);

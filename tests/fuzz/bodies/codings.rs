@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 
 use calve::domain::part::Coding;
 use calve::ingest::codec;
+use calve::ingest::part_bytes::PartBytes;
 use calve::ingest::{FormatError, FormatErrorKind};
 
 use super::allocation::bounded;
@@ -102,9 +103,8 @@ fn decoded(
     piece_bytes: usize,
 ) -> Result<(u64, Vec<u8>), FormatError> {
     const KEPT_BYTES: usize = 1 << 16;
-    let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
-    file.write_all(sent).expect("write a temporary file");
-    let mut reader = codec::open(file.path(), coding, limit).map_err(FormatError::from)?;
+    let part = PartBytes::Memory(sent.to_vec().into());
+    let mut reader = codec::open(&part, coding, limit).map_err(FormatError::from)?;
     let (mut bytes, mut kept) = (0, Vec::new());
     let mut piece = vec![0; piece_bytes];
     loop {

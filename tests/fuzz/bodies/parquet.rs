@@ -11,6 +11,7 @@ use calve::domain::part::Coding;
 use calve::domain::{ColumnType, DataFileRecord, PartKind};
 use calve::ingest::Limits;
 use calve::ingest::convert::{self, Discovered, Source};
+use calve::ingest::part_bytes::PartBytes;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 
 use super::allocation::bounded;
@@ -76,7 +77,7 @@ pub fn check(data: &[u8]) {
 /// A part with small limits.
 fn source(path: &Path, is_full: bool) -> Source {
     Source {
-        path: path.to_path_buf(),
+        bytes: PartBytes::File(path.to_path_buf()),
         kind: PartKind::Parquet,
         coding: Coding::Identity,
         csv: None,
