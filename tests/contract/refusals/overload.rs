@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::Refusals;
 use crate::support::client::{AS_CSV, Target, commit_request};
+use crate::support::data::numbered_csv_of_bytes;
 use crate::support::raw::RawRequest;
 use crate::support::server::{TestServer, files_below};
 use crate::support::{PATIENCE, wait_until};
@@ -55,9 +56,12 @@ fn one_at_a_time(found: &mut Refusals) {
     let api = server.api();
     let session = api.open_session();
     let path = format!("/v1/upload/{session}?part=0");
+    // Small parts are received in memory, and show no file.
+    let (large, _) = numbered_csv_of_bytes(0, 100_000);
+    let large_bytes = large.len().to_string();
     let headers = [
         ("x-file-name", "a.csv"),
-        ("content-length", "4"),
+        ("content-length", &*large_bytes),
         ("expect", "100-continue"),
     ];
     let mut slow = RawRequest::start(server.base_url(), "PUT", &path, &headers);
@@ -73,7 +77,7 @@ fn one_at_a_time(found: &mut Refusals) {
         "a part beyond as many as are received at once",
         &answer,
     );
-    slow.write(b"a\n1\n");
+    slow.write(large.as_bytes());
     assert_eq!(slow.read_answer().status, 201);
 }
 
