@@ -233,6 +233,15 @@ impl Error {
         self
     }
 
+    /// Says which part is meant, in the sentence and as a fact.
+    #[must_use]
+    pub fn in_part(mut self, part: u16) -> Self {
+        if !self.fields.contains_key("part") {
+            self.detail = format!("Part {part}: {}", self.detail);
+        }
+        self.with("part", part)
+    }
+
     /// Adds the cause that the log shows.
     #[must_use]
     pub fn caused_by(mut self, cause: impl fmt::Display) -> Self {

@@ -208,7 +208,7 @@ impl Uploads {
             }))
         })
         .await
-        .map_err(|error| error.with("part", upload.part.0))?;
+        .map_err(|error| error.in_part(upload.part.0))?;
         if let Some(staged) = &staged {
             let metrics = &self.surroundings.metrics;
             metrics.received_bytes.inc_by(staged.record.wire_bytes);
@@ -261,7 +261,7 @@ impl Uploads {
                 .await
             }
         };
-        let reading = reading.map_err(|error| error.with("part", upload.part.0))?;
+        let reading = reading.map_err(|error| error.in_part(upload.part.0))?;
         let (record, table) = reading.record(received, None);
         let files = self.seal(&upload.session, &record, &raw, &data).await?;
         drop(temporary);

@@ -269,7 +269,7 @@ impl Session {
         }
         Err(Error::new(
             ErrorCode::PartNotFound,
-            format!("This session has no part {part}."),
+            format!("This session never had a part {part}; GET /v1/upload/{}/inspect lists what it has.", self.id),
         )
         .with("part", part.0))
     }
@@ -389,6 +389,17 @@ fn commit_in_progress(running: &CommitRequest) -> Error {
             running.conflict_resolution.name()
         ),
     )
+}
+
+/// The refusal of a part whose number another request, which completed later, has given to other bytes.
+pub fn part_superseded(part: PartNumber) -> Error {
+    Error::new(
+        ErrorCode::PartSuperseded,
+        format!(
+            "Another request that completed later has replaced part {part}; its bytes are the part now. Send the part again if these bytes are the right ones."
+        ),
+    )
+    .with("part", part.0)
 }
 
 /// The refusal of anything that names a session there is not.

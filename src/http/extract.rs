@@ -86,13 +86,15 @@ pub fn part_query(request: &HttpRequest, number_max: u16) -> Result<PartQuery> {
 
 fn csv_parameters(pairs: &[(String, String)]) -> Result<Given> {
     let mut given = Given::default();
+    let mut read = Ok(());
     for (name, value) in pairs {
-        given.take(name, value).map_err(|refusal| {
+        let taken = given.take(name, value).map_err(|refusal| {
             let location = json!(["query", name]);
             Error::validation(location, refusal, "value_error", value.as_str().into())
-        })?;
+        });
+        read = both(read, taken).map(drop);
     }
-    Ok(given)
+    read.map(|()| given)
 }
 
 fn part_number(location: Value, text: &str, number_max: u16) -> Result<PartNumber> {
@@ -140,7 +142,9 @@ pub async fn json_object(
         if bytes.len() + chunk.len() > BODY_BYTES_MAX {
             return Err(Error::new(
                 ErrorCode::RequestTooLarge,
-                format!("The body of this request may have at most {BODY_BYTES_MAX} bytes."),
+                format!(
+                    "The body of this request may have at most {BODY_BYTES_MAX} bytes; the bytes of files go to PUT /v1/upload/{{session_id}}?part=N."
+                ),
             ));
         }
         bytes.extend_from_slice(&chunk);

@@ -100,7 +100,7 @@ pub fn convert(
     match parts {
         [(part, source)] if source.kind == PartKind::Parquet => {
             guarded(|| parquet_part::convert(source, fields, output))
-                .map_err(|error| vec![error.with("part", part.0)])
+                .map_err(|error| vec![error.in_part(part.0)])
         }
         parts => text_part::convert(parts, fields, dates, output),
     }
@@ -192,7 +192,10 @@ pub(in crate::ingest) fn not_castable(
 ) -> Error {
     let declared = types::logical_name(declared);
     let place = row.map_or_else(String::new, |row| format!(" in row {row}"));
-    let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
+    let reason = reason.map_or_else(
+        || ", the type of its column; correct the value and send the part again".to_owned(),
+        |reason| format!(": {reason}"),
+    );
     Error::new(
         ErrorCode::ValueNotCastable,
         format!("The value `{value}` of column `{column}`{place} does not fit {declared}{reason}."),

@@ -100,8 +100,8 @@ impl<R: Read> CsvReader<R> {
         Self::with_buffer_bytes(read, dialect, limits, BUFFER_BYTES)
     }
 
-    /// The same with a smaller buffer, for a part that is small.
-    pub(super) fn with_buffer_bytes(
+    /// As [`Self::new`], with a buffer of this size, which changes nothing of what is read.
+    pub fn with_buffer_bytes(
         read: R,
         dialect: Dialect,
         limits: CsvLimits,

@@ -135,8 +135,9 @@ impl<R: Read> NdjsonReader<R> {
         Self::with_buffer_bytes(read, options, BUFFER_BYTES)
     }
 
-    /// The same with a smaller buffer, for a part that is small.
-    pub(super) fn with_buffer_bytes(
+    /// As [`Self::new`], with a buffer of this size. It must hold all that is looked at of the first object, or
+    /// another layout may be found.
+    pub fn with_buffer_bytes(
         read: R,
         options: NdjsonOptions,
         buffer_bytes: usize,
@@ -343,7 +344,7 @@ impl<R: Read> NdjsonReader<R> {
     fn take_piece(&mut self, piece_len: usize) -> Result<(), FormatError> {
         if self.record.len() + piece_len > self.options.line_bytes_max {
             let reason = format!(
-                "the line, or the object of an array, is larger than the {} bytes that are allowed here",
+                "the line, or the object of an array, is larger than the {} bytes that are allowed here (parts.field_bytes_max); split it into several",
                 self.options.line_bytes_max
             );
             return Err(self.placed(FormatError::new(FormatErrorKind::FieldTooLarge, reason)));

@@ -253,7 +253,9 @@ fn check_magic(file: &mut File) -> Result<()> {
         (Ok(()), MAGIC, _) => Err(unreadable(
             "it does not end with PAR1: it is cut, send it whole",
         )),
-        (Ok(()) | Err(_), _, _) => Err(unreadable("it does not start and end with PAR1")),
+        (Ok(()) | Err(_), _, _) => Err(unreadable(
+            "it does not start and end with PAR1, so it is no Parquet file, or its start is missing; send it whole, or name its format in x-file-name",
+        )),
     }
 }
 

@@ -157,10 +157,14 @@ pub fn check_pages(file: &File, pages_end: u64, footer: &ParquetMetaData) -> Res
 
 /// Where a column's pages lie.
 fn chunk_range(chunk: &ColumnChunkMetaData, pages_end: u64) -> Result<Range<u64>, String> {
-    // Some writers say 0 where there is no dictionary.
+    // Writers say 0 where there is no dictionary, and where there is no page of data because there is no row.
     let dictionary = chunk.dictionary_page_offset().filter(|offset| *offset > 0);
     let data = chunk.data_page_offset();
-    let start = dictionary.map_or(data, |dictionary| dictionary.min(data));
+    let start = match dictionary {
+        Some(dictionary) if data > 0 => dictionary.min(data),
+        Some(dictionary) => dictionary,
+        None => data,
+    };
     let numbers = (u64::try_from(start), u64::try_from(chunk.compressed_size()));
     let (Ok(start), Ok(bytes)) = numbers else {
         return Err("it has a place or size below zero".to_owned());

@@ -164,7 +164,7 @@ pub fn unify_parts<'a>(parts: impl Iterator<Item = &'a PartRecord>) -> Result<Ve
         });
         Error::new(
             ErrorCode::SourcesDisagree,
-            format!("The parts of this session do not agree on their columns.{first}"),
+            format!("The parts of this session do not agree on their columns.{first} Nothing was written; make the column the same in all files, or load them in sessions and tables of their own."),
         )
         .with("disagreements", listed)
     })

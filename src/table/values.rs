@@ -64,7 +64,7 @@ async fn check_against(
         let _turn = turn;
         convert::check(&source, &fields, &dates)
     });
-    checked.await.map_err(|error| error.with("part", part.0))
+    checked.await.map_err(|error| error.in_part(part.0))
 }
 
 /// All outcomes, or the first refusal with the misfits of every refused part.

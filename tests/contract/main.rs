@@ -29,6 +29,7 @@ mod limits;
 mod nested;
 mod openapi;
 mod parts;
+mod refusals;
 mod requests;
 mod sessions;
 mod surface;

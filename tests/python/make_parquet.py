@@ -3,6 +3,7 @@
     make_parquet.py OUT --from EXPECTATION.json     the rows that `expected.py` builds from the description
     make_parquet.py OUT --rows JSON                 a list of objects
     make_parquet.py OUT --dates JSON                a list of dates, as the column `day`
+    make_parquet.py - --many FILES.json             many: [{"out": OUT, "from": EXPECTATION.json, "how": write_table's options}, …]
     make_parquet.py OUT --megabytes N               N MiB, less at most 2 %, that hardly compress; one row group, as pyarrow likes it
 """
 
@@ -37,9 +38,13 @@ def main():
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--from", dest="expectation")
     what.add_argument("--megabytes", type=int)
+    what.add_argument("--many")
     what.add_argument("--rows", type=json.loads)
     what.add_argument("--dates", type=json.loads)
     arguments = parser.parse_args()
+    if arguments.many:
+        write_many(arguments.many)
+        return
     if arguments.rows or arguments.dates or arguments.expectation:
         if arguments.rows:
             table = pa.Table.from_pylist(arguments.rows)
@@ -57,6 +62,15 @@ def main():
     if not 0.98 * wanted_bytes <= written_bytes <= wanted_bytes:
         sys.exit(f"{arguments.out} has {written_bytes} bytes, wanted nearly {wanted_bytes}")
     report(arguments.out, table)
+
+
+def write_many(list_path):
+    """Writes every file of the list and prints how many."""
+    with open(list_path, encoding="utf-8") as file:
+        files = json.load(file)
+    for one in files:
+        pyarrow.parquet.write_table(expected.load(one["from"]), one["out"], **one["how"])
+    json.dump({"files": len(files)}, sys.stdout)
 
 
 def report(path, table):

@@ -47,10 +47,18 @@ def duckdb_scan(connection, path, snapshot):
 
 def reads(connection, directory, metadata_path, table, snapshot):
     """Each reader's name with the rows that it finds."""
-    yield "PyIceberg", table.scan(snapshot_id=snapshot).to_arrow()
-    yield "DuckDB by metadata file", duckdb_scan(connection, metadata_path, snapshot)
+    readers = {
+        "PyIceberg": lambda: table.scan(snapshot_id=snapshot).to_arrow(),
+        "DuckDB by metadata file": lambda: duckdb_scan(connection, metadata_path, snapshot),
+    }
     if snapshot is None:
-        yield "DuckDB by directory", duckdb_scan(connection, directory, None)
+        readers["DuckDB by directory"] = lambda: duckdb_scan(connection, directory, None)
+    for reader, scan in readers.items():
+        try:
+            rows = scan()
+        except Exception as error:
+            raise compare.Difference(f"{directory}: {reader} cannot read it: {type(error).__name__}: {error}") from error
+        yield reader, rows
 
 
 def described(table, metadata_path):

@@ -2,7 +2,7 @@
 //! before the body was sent.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 
 use serde_json::Value;
 
@@ -87,6 +87,14 @@ impl RawRequest {
         self.write(format!("{:x}\r\n", bytes.len()).as_bytes());
         self.write(bytes);
         self.write(b"\r\n");
+    }
+
+    /// Ends what is sent, and goes on listening.
+    #[track_caller]
+    pub fn end_writing(&mut self) {
+        self.stream
+            .shutdown(Shutdown::Write)
+            .expect("end the request");
     }
 
     /// Reads the answer up to the end that its head promises.

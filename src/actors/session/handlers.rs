@@ -7,9 +7,9 @@ use tracing::Instrument;
 
 use super::SessionActor;
 use super::messages::{BeginPart, Commit, DeletePart, FinishPart, Inspect, PartLease};
-use crate::domain::session::{CommitStart, Deletion, already_committed};
+use crate::domain::session::{CommitStart, Deletion, already_committed, part_superseded};
 use crate::domain::{CommitReceipt, CommitRequest, PartNumber, PartRecord, Session};
-use crate::error::{Error, ErrorCode, Result};
+use crate::error::{Error, Result};
 use crate::store::journal::WriteError;
 use crate::store::staging::StagedFiles;
 use crate::store::{keys, records};
@@ -191,13 +191,7 @@ impl SessionActor {
         let (part, generation) = (record.part, record.generation);
         if !self.is_latest(part, sequence) {
             self.remove_files(&record);
-            return Err(Error::new(
-                ErrorCode::PartSuperseded,
-                format!(
-                    "Another request that completed later has replaced part {part}; its bytes are the part now."
-                ),
-            )
-            .with("part", part.0));
+            return Err(part_superseded(part));
         }
         let staged_bytes = record.staged_bytes();
         let replaced = self.session()?.put_part(record);

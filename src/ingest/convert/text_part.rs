@@ -80,7 +80,7 @@ pub(super) fn discover(
     let columns = unified(reader.columns(), &evidence);
     if columns.is_empty() && rows > 0 {
         return Err(format_error(FormatError::malformed(
-            "the objects have no keys, so there is no column to keep their rows in",
+            "the objects have no keys, so there is no column to keep their rows in; give each at least one key",
         )));
     }
     let fields = file_fields(&columns, table);
@@ -217,7 +217,7 @@ pub(super) fn convert(
     let mut refusals = Vec::new();
     for (part, source) in parts {
         let read = read_into(source, &mut writer).and_then(|()| writer.check_part());
-        refusals.extend(read.err().map(|error| error.with("part", part.0)));
+        refusals.extend(read.err().map(|error| error.in_part(part.0)));
     }
     if !refusals.is_empty() {
         return Err(refusals);

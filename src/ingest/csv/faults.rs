@@ -31,7 +31,7 @@ impl<R: Read> CsvReader<R> {
             return Ok(());
         }
         let reason = format!(
-            "the field is larger than the {} bytes that are allowed here; a quote that is never closed also looks like this",
+            "the field is larger than the {} bytes that are allowed here (parts.field_bytes_max); a quote that is never closed also looks like this",
             self.limits.field_bytes_max
         );
         Err(self.placed(

@@ -165,8 +165,9 @@ impl<'a> RowSink<'a> {
                 TextSeed(|text: &str| column.push(CellKind::JsonString, text))
                     .deserialize(&mut parser)
                     .map_err(|error| {
-                        let reason =
-                            format!("the string is not valid JSON: {}", bare_message(&error));
+                        let reason = nested_fault(json).unwrap_or_else(|| {
+                            format!("the string is not valid JSON: {}", bare_message(&error))
+                        });
                         Stop::Fault(
                             FormatError::malformed(reason)
                                 .in_column(name)
@@ -191,7 +192,7 @@ impl<'a> RowSink<'a> {
         let field_bytes = column.text_bytes() - bytes_before;
         if field_bytes > self.options.field_bytes_max {
             let reason = format!(
-                "the value is larger than the {} bytes that are allowed here",
+                "the value is larger than the {} bytes that are allowed here (parts.field_bytes_max)",
                 self.options.field_bytes_max
             );
             let error = FormatError::new(FormatErrorKind::FieldTooLarge, reason);
@@ -293,13 +294,30 @@ fn not_an_object(text: &str) -> FormatError {
     FormatError::malformed(reason).with_value(text)
 }
 
+/// What would help, where the parser's message alone does not tell.
+fn hint(error: &serde_json::Error) -> &'static str {
+    match bare_message(error).as_str() {
+        "expected value" => {
+            "; a value is text in double quotes, a number, true, false, null, an object or an array (JSON has no NaN, no \
+             Infinity, no single quotes and no comments)"
+        }
+        "trailing comma" => "; no comma may stand before a closing bracket",
+        "key must be a string" => "; keys stand in double quotes",
+        message if message.starts_with("control character") => {
+            "; write it as an escape, like \\n or \\u0001"
+        }
+        _ => "",
+    }
+}
+
 fn syntax_error(text: &str, error: &serde_json::Error) -> FormatError {
     let reason = if error.is_eof() {
         "the line, or the file, ends inside of a JSON object; NDJSON holds one whole object on each line".to_owned()
     } else {
         format!(
-            "the line is not a valid JSON object: {}",
-            bare_message(error)
+            "the line is not a valid JSON object: {}{}",
+            bare_message(error),
+            hint(error)
         )
     };
     let line_start: usize = text

@@ -184,7 +184,7 @@ fn errors_between_records_name_the_place() {
         (b"{\"a\":01}\n", "row 1, line 1, byte 6"),
         (
             b"{\"a\":\"\\ud83d\"}\n",
-            "row 1, line 1, column `a`, value `\"\\ud83d\"`: the string is not valid JSON",
+            "row 1, line 1, column `a`, value `\"\\ud83d\"`: a \\u escape is half of a surrogate pair",
         ),
         (
             b"{\"a\":[\"\\ud83d\"]}\n",

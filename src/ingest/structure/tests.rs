@@ -214,3 +214,22 @@ fn a_footer_that_lies_is_malformed_and_every_cut_of_it_is() {
         assert!(told.unwrap_err().0.contains(expected), "{told:?}");
     }
 }
+
+#[test]
+fn a_column_of_no_rows_starts_at_its_dictionary() {
+    let bytes = file(Compression::UNCOMPRESSED, WriterVersion::PARQUET_1_0);
+    let footer = ParquetMetaDataReader::decode_metadata(&metadata_of(&bytes)).unwrap();
+    // As pyarrow writes a table without rows: a dictionary page, and no page of data.
+    let chunk = |dictionary: Option<i64>, compressed_bytes: i64| {
+        let column = footer.row_group(0).column(0).clone().into_builder();
+        let column = column
+            .set_num_values(0)
+            .set_dictionary_page_offset(dictionary)
+            .set_data_page_offset(0)
+            .set_total_compressed_size(compressed_bytes);
+        chunk_range(&column.build().unwrap(), 100)
+    };
+    assert_eq!(chunk(Some(4), 14), Ok(4..18));
+    assert_eq!(chunk(None, 0), Ok(0..0));
+    assert!(chunk(None, 14).is_err(), "the magic is no page");
+}
