@@ -15,6 +15,7 @@
 mod adopted_part;
 mod parquet_part;
 mod text_part;
+mod text_writer;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;

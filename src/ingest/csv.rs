@@ -28,6 +28,7 @@ mod faults;
 mod field;
 mod header;
 mod oddities;
+mod plain;
 pub mod sniff;
 mod table;
 
@@ -45,6 +46,7 @@ use dialect::{Comments, Dialect, Ragged};
 use field::FieldEnd;
 use header::HeaderNames;
 use oddities::Oddities;
+use plain::PlainRows;
 
 /// Longest line that can be a comment.
 const COMMENT_BYTES_MAX: usize = 4 << 10;
@@ -61,6 +63,7 @@ pub struct CsvLimits {
 /// A CSV part, read from front to back.
 pub struct CsvReader<R> {
     source: ByteSource<R>,
+    plain: PlainRows,
     dialect: Dialect,
     limits: CsvLimits,
     columns: Vec<String>,
@@ -121,9 +124,14 @@ impl<R: Read> CsvReader<R> {
         limits: CsvLimits,
         buffer_bytes: usize,
     ) -> Result<Self, FormatError> {
+        let buffer_bytes = match dialect.comments {
+            Comments::OtherLength => buffer_bytes.max(COMMENT_BYTES_MAX),
+            Comments::None | Comments::All => buffer_bytes,
+        };
         let field_bytes_max = limits.field_bytes_max.min(CELL_BYTES_CEILING);
         Ok(Self {
             source: ByteSource::new(read, buffer_bytes)?,
+            plain: PlainRows::new(&dialect),
             dialect,
             limits: CsvLimits {
                 field_bytes_max,
@@ -188,6 +196,14 @@ impl<R: Read> CsvReader<R> {
         }
         let mut cell_bytes = 0;
         while !batch.is_full(cell_bytes) {
+            if self.plain.is_due() {
+                self.take_line_feed()?;
+                self.source.fill()?;
+                self.take_plain_rows(batch, &mut cell_bytes);
+                if batch.is_full(cell_bytes) {
+                    break;
+                }
+            }
             match self.start_record()? {
                 RecordStart::Part => break,
                 RecordStart::BlankLine => {

@@ -15,6 +15,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::store::durable;
@@ -36,18 +37,30 @@ pub struct DataFileWriter {
 impl DataFileWriter {
     /// Starts a new file with these columns.
     pub fn create(path: &Path, fields: Vec<NestedFieldRef>) -> Result<Self> {
+        Self::create_with(path, fields, &[])
+    }
+
+    /// The same without dictionaries for some columns: where nearly every value is another, one costs time and space.
+    pub fn create_with(
+        path: &Path,
+        fields: Vec<NestedFieldRef>,
+        without_dictionary: &[&str],
+    ) -> Result<Self> {
         let schema = arrow_schema(&fields)?;
         let file = durable::create_new(path)
             .map_err(|error| Error::storage("creating a data file", &error))?;
-        let properties = WriterProperties::builder()
+        let mut properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
             .set_statistics_enabled(EnabledStatistics::Chunk)
             .set_max_row_group_row_count(Some(ROW_GROUP_ROWS_MAX))
             .set_max_row_group_bytes(Some(ROW_GROUP_BYTES_MAX))
-            .set_created_by(concat!("calve ", env!("CARGO_PKG_VERSION")).to_owned())
-            .build();
+            .set_created_by(concat!("calve ", env!("CARGO_PKG_VERSION")).to_owned());
+        for name in without_dictionary {
+            let column = ColumnPath::new(vec![(*name).to_owned()]);
+            properties = properties.set_column_dictionary_enabled(column, false);
+        }
         let options = ArrowWriterOptions::new()
-            .with_properties(properties)
+            .with_properties(properties.build())
             .with_skip_arrow_metadata(true);
         let writer = ArrowWriter::try_new_with_options(file, schema.clone(), options)
             .map_err(Error::internal)?;

@@ -21,11 +21,12 @@ use arrow_schema::{DataType, TimeUnit};
 
 use super::error::cut_value;
 use super::raw::RawColumn;
-use crate::schema::evidence::{Candidates, CellKind};
+use crate::schema::evidence::{Candidates, CellKind, Converted, candidates_of_integer};
 use crate::schema::text_value::{
     DateForm, parse_boolean, parse_date, parse_decimal, parse_float32, parse_float64, parse_int64,
     parse_json_float32, parse_json_float64, parse_time_micros, parse_timestamp, parse_timestamptz,
 };
+use crate::schema::{Evidence, TextType};
 
 /// The first value of a column that the wanted type cannot hold.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -103,6 +104,75 @@ pub fn encode_column(
         DataType::List(element) => nested::encode_list(column, element),
         _ => encode_unsupported(column, target),
     }
+}
+
+/// Converts all cells of a column whose evidence allows just the wanted type so far, and takes them into the evidence, in one
+/// pass. Nothing, and the evidence as it was, when the type is another or a cell needs a closer look: what
+/// [`Evidence::observe`] makes of the cells is the same.
+pub fn encode_observed(
+    column: &RawColumn,
+    target: &DataType,
+    evidence: &mut Evidence,
+) -> Option<ArrayRef> {
+    let mut converted = Converted::default();
+    let array = match (target, evidence.text_type()?) {
+        (DataType::Int64, TextType::Int64) => {
+            let integer = |_, text: &str| {
+                let value = parse_int64(text)?;
+                Some((value, candidates_of_integer(value)?))
+            };
+            convert_observed::<Int64Type>(column, Candidates::INT64, &mut converted, integer)
+        }
+        (DataType::Float64, TextType::Float64) => {
+            let float = |kind, text: &str| {
+                let value = match kind {
+                    CellKind::JsonNumber => parse_json_float64(text),
+                    _ => parse_float64(text),
+                };
+                Some((value?, Candidates::FLOAT64))
+            };
+            convert_observed::<Float64Type>(column, Candidates::FLOAT64, &mut converted, float)
+        }
+        (DataType::Date32, TextType::Date) => {
+            let form = evidence.only_date_form()?;
+            let date = |_, text: &str| Some((parse_date(text, form)?, Candidates::DATE));
+            convert_observed::<Date32Type>(column, Candidates::DATE, &mut converted, date)
+        }
+        (DataType::Timestamp(TimeUnit::Microsecond, None), TextType::Timestamp) => {
+            let form = evidence.only_date_form()?;
+            let local = |_, text: &str| Some((parse_timestamp(text, form)?, Candidates::TIMESTAMP));
+            let candidate = Candidates::TIMESTAMP;
+            convert_observed::<TimestampMicrosecondType>(column, candidate, &mut converted, local)
+        }
+        _ => None,
+    }?;
+    evidence.take_in(&converted);
+    Some(array)
+}
+
+fn convert_observed<T: ArrowPrimitiveType>(
+    column: &RawColumn,
+    candidate: Candidates,
+    converted: &mut Converted,
+    convert: impl Fn(CellKind, &str) -> Option<(T::Native, Candidates)>,
+) -> Option<ArrayRef> {
+    let mut builder = PrimitiveBuilder::<T>::with_capacity(column.len());
+    for (kind, text) in column.iter() {
+        if kind == CellKind::Null {
+            converted.null_count += 1;
+            builder.append_null();
+        } else if kind.is_null_word(text) {
+            converted.null_word_count += 1;
+            builder.append_null();
+        } else if kind.candidates().intersects(candidate) {
+            let (value, survived) = convert(kind, text)?;
+            converted.survives(survived.intersection(kind.candidates()));
+            builder.append_value(value);
+        } else {
+            return None;
+        }
+    }
+    Some(Arc::new(builder.finish()))
 }
 
 fn encode_boolean(column: &RawColumn) -> Result<ArrayRef, Misfit> {

@@ -1,26 +1,22 @@
 //! Text parts: raw cells to typed columns, with the types as far as they are known.
 
-use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use arrow_array::ArrayRef;
-use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef};
-use iceberg::spec::{NestedField, NestedFieldRef, Type};
-use serde_json::json;
+use iceberg::spec::{NestedFieldRef, Type};
 
-use super::{Discovered, Source, file_fields, format_error, not_castable};
+use super::text_writer::{TextWriter, varied_columns};
+use super::{Discovered, Source, file_fields, format_error};
 use crate::domain::part::PartIssue;
 use crate::domain::{ColumnRecord, ColumnType, DataFileRecord, PartNumber};
 use crate::error::{Error, Result};
 use crate::ingest::codec;
-use crate::ingest::data_file::{self, DataFileWriter};
-use crate::ingest::encode::{self, Misfit};
 use crate::ingest::error::FormatError;
-use crate::ingest::raw::{BATCH_CELLS_MAX, RawBatch, RawColumn};
+use crate::ingest::raw::RawBatch;
 use crate::ingest::text::TextReader;
 use crate::schema::nested::{Nested, TextCause};
 use crate::schema::plan::TableColumns;
-use crate::schema::text_value::{self, DateForm, DateForms};
+use crate::schema::text_value::{DateForm, DateForms};
 use crate::schema::unify::ColumnDates;
 use crate::schema::{Evidence, TextType, UnifiedColumn, UnifiedType, types, unify};
 
@@ -57,7 +53,11 @@ pub(super) fn discover(
     let mut is_given_up = output.is_none() && table.is_none();
     let mut rows = 0u64;
     while reader.next_batch(&mut batch).map_err(format_error)? {
-        observe(&mut evidence, &batch, rows);
+        let mut encoded = match &early {
+            Some((_, writer)) => writer.encode_observed(reader.columns(), &batch, &mut evidence),
+            None => Vec::new(),
+        };
+        observe(&mut evidence, &batch, rows, &encoded);
         bound_fields(&mut evidence, source.limits.columns_max);
         if !is_given_up {
             let state = type_state(&evidence);
@@ -66,13 +66,15 @@ pub(super) fn discover(
                 .filter(|fields| !fields.is_empty());
             if let Some(fields) = fields {
                 let dates = dates(reader.columns(), &evidence);
-                early = Some((state, TextWriter::new(output, fields, &dates)?));
+                let varied = varied_columns(reader.columns(), &batch);
+                let writer = TextWriter::for_varied(output, fields, &dates, &varied)?;
+                early = Some((state, writer));
             } else if early.as_ref().is_none_or(|(known, _)| *known != state) {
                 early = None;
                 is_given_up = true;
             }
             if let Some((_, writer)) = &mut early {
-                writer.write(reader.columns(), &batch)?;
+                writer.write(reader.columns(), &batch, &mut encoded)?;
             }
         }
         rows += batch.row_count as u64;
@@ -115,12 +117,20 @@ pub(super) fn discover(
     })
 }
 
-/// Takes a batch into the evidence; a column that is new in it was null before.
-fn observe(evidence: &mut Vec<Evidence>, batch: &RawBatch, rows_before: u64) {
+/// Takes a batch into the evidence, but for columns that are in it already; a column that is new in it was null before.
+fn observe(
+    evidence: &mut Vec<Evidence>,
+    batch: &RawBatch,
+    rows_before: u64,
+    encoded: &[Option<ArrayRef>],
+) {
     while evidence.len() < batch.columns.len() {
         evidence.push(Evidence::of_nulls(rows_before));
     }
-    for (column, evidence) in batch.columns.iter().zip(evidence) {
+    for (index, (column, evidence)) in batch.columns.iter().zip(evidence).enumerate() {
+        if matches!(encoded.get(index), Some(Some(_))) {
+            continue;
+        }
         for (kind, text) in column.iter() {
             evidence.observe(kind, text);
         }
@@ -230,34 +240,9 @@ fn read_into(source: &Source, writer: &mut TextWriter) -> Result<()> {
     let mut reader = open_text(source)?;
     let mut batch = RawBatch::default();
     while reader.next_batch(&mut batch).map_err(format_error)? {
-        writer.write(reader.columns(), &batch)?;
+        writer.write(reader.columns(), &batch, &mut Vec::new())?;
     }
     Ok(())
-}
-
-/// How many rows to encode at once. A list of structs has every field for every element, and an element takes three
-/// bytes of text at least.
-fn rows_at_once(schema: &Schema, batch: &RawBatch) -> usize {
-    let is_list = |field: &&Field| matches!(field.data_type(), DataType::List(_));
-    let fields = |field: &FieldRef| Schema::new(vec![field.clone()]).flattened_fields().len();
-    let has_list = |field: &&FieldRef| {
-        field.data_type().is_nested()
-            && Schema::new(vec![(*field).clone()])
-                .flattened_fields()
-                .iter()
-                .any(is_list)
-    };
-    let list_fields: usize = schema.fields().iter().filter(has_list).map(fields).sum();
-    if list_fields == 0 {
-        return batch.row_count;
-    }
-    let text_bytes: usize = batch.columns.iter().map(RawColumn::text_bytes).sum();
-    let cells = (text_bytes / 3).saturating_mul(list_fields);
-    if cells <= BATCH_CELLS_MAX {
-        batch.row_count
-    } else {
-        (batch.row_count.saturating_mul(BATCH_CELLS_MAX) / cells).max(1)
-    }
 }
 
 /// Reads a text part and makes sure that its values fit these columns.
@@ -267,162 +252,6 @@ pub(super) fn check(source: &Source, fields: &[NestedFieldRef], dates: &ColumnDa
     writer.check_part()
 }
 
-/// Why a date or timestamp does not fit.
-const OTHER_FORM: &str = "dates and timestamps are YYYY-MM-DD[ HH:MM:SS[zone]], or in another form that all values of the column share and that leaves no doubt of day and month";
-/// Values of a column that a refusal names.
-const EXAMPLES_MAX: usize = 5;
-
-/// Encodes raw cells into a data file, and collects the first misfit of every column.
-struct TextWriter {
-    /// None when the values are only checked.
-    file: Option<DataFileWriter>,
-    schema: SchemaRef,
-    fields: Vec<NestedFieldRef>,
-    /// In which form each of them has its dates.
-    forms: Vec<DateForm>,
-    misfits: BTreeMap<usize, Misfits>,
-}
-
-/// The values of one column that do not fit.
-#[derive(Default)]
-struct Misfits {
-    count: u64,
-    /// The first of them.
-    examples: Vec<(u64, String)>,
-}
-
-impl Misfits {
-    /// Takes in the first misfit of a batch, and looks for more behind it. Slow, for a refusal only.
-    fn note(
-        &mut self,
-        first: Misfit,
-        batch: &RawBatch,
-        column: &RawColumn,
-        (target, form): (&DataType, DateForm),
-    ) {
-        let behind = first.row_in_batch + 1;
-        self.push(batch.first_row + first.row_in_batch as u64, first.value);
-        for row in behind..batch.row_count {
-            if let Err(misfit) = encode::encode_column(&column.copy_of(row..row + 1), target, form)
-            {
-                self.push(batch.first_row + row as u64, misfit.value);
-            }
-        }
-    }
-
-    fn push(&mut self, row: u64, value: String) {
-        self.count += 1;
-        if self.examples.len() < EXAMPLES_MAX {
-            self.examples.push((row, value));
-        }
-    }
-
-    fn json(&self, field: &NestedField) -> serde_json::Value {
-        let examples = self.examples.iter();
-        json!({
-            "column": field.name, "declared": types::logical_name(&field.field_type), "count": self.count,
-            "examples": examples.map(|(row, value)| json!({"row": row, "value": value})).collect::<Vec<_>>(),
-        })
-    }
-}
-
-impl TextWriter {
-    /// Without an output it keeps nothing but the misfits.
-    fn new(
-        output: Option<&Path>,
-        fields: Vec<NestedFieldRef>,
-        dates: &ColumnDates,
-    ) -> Result<Self> {
-        let form_of = |field: &NestedFieldRef| dates.get(&field.name).copied();
-        let file = output.map(|output| DataFileWriter::create(output, fields.clone()));
-        Ok(Self {
-            file: file.transpose()?,
-            forms: fields
-                .iter()
-                .map(|field| form_of(field).unwrap_or(DateForm::ISO))
-                .collect(),
-            schema: data_file::arrow_schema(&fields)?,
-            fields,
-            misfits: BTreeMap::new(),
-        })
-    }
-
-    /// Adds the rows, a few at a time where the elements of their lists can make many cells.
-    fn write(&mut self, names: &[String], batch: &RawBatch) -> Result<()> {
-        let rows_at_once = rows_at_once(&self.schema, batch);
-        if rows_at_once >= batch.row_count {
-            return self.write_rows(names, batch);
-        }
-        for start in (0..batch.row_count).step_by(rows_at_once) {
-            let end = batch.row_count.min(start + rows_at_once);
-            let columns = batch.columns.iter();
-            let rows = RawBatch {
-                columns: columns.map(|column| column.copy_of(start..end)).collect(),
-                row_count: end - start,
-                first_row: batch.first_row + start as u64,
-            };
-            self.write_rows(names, &rows)?;
-        }
-        Ok(())
-    }
-
-    fn write_rows(&mut self, names: &[String], batch: &RawBatch) -> Result<()> {
-        let index_by_name: HashMap<&str, usize> = names
-            .iter()
-            .enumerate()
-            .map(|(index, name)| (name.as_str(), index))
-            .collect();
-        let schema = self.schema.clone();
-        let mut arrays: Vec<ArrayRef> = Vec::with_capacity(schema.fields().len());
-        for (index, (field, form)) in schema.fields().iter().zip(self.forms.clone()).enumerate() {
-            let column = index_by_name
-                .get(field.name().as_str())
-                .and_then(|index| batch.columns.get(*index));
-            let Some(column) = column else {
-                let nulls = arrow_array::new_null_array(field.data_type(), batch.row_count);
-                arrays.push(nulls);
-                continue;
-            };
-            match encode::encode_column(column, field.data_type(), form) {
-                Ok(array) => arrays.push(array),
-                Err(misfit) => {
-                    let misfits = self.misfits.entry(index).or_default();
-                    misfits.note(misfit, batch, column, (field.data_type(), form));
-                }
-            }
-        }
-        match &mut self.file {
-            Some(file) if self.misfits.is_empty() => file.write(arrays),
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    /// Refuses the part that was read last, if values of it do not fit; the next one starts anew.
-    fn check_part(&mut self) -> Result<()> {
-        let misfits = std::mem::take(&mut self.misfits);
-        let mut named = misfits
-            .iter()
-            .filter_map(|(index, misfits)| Some((self.fields.get(*index)?, misfits)));
-        let listed: Vec<serde_json::Value> = named
-            .clone()
-            .map(|(field, misfits)| misfits.json(field))
-            .collect();
-        let first = named.find_map(|(field, misfits)| Some((field, misfits.examples.first()?)));
-        let Some((field, (row, value))) = first else {
-            return Ok(());
-        };
-        let reason = text_value::is_temporal(value).then_some(OTHER_FORM);
-        let refusal = not_castable(&field.name, Some(*row), value, &field.field_type, reason);
-        Err(refusal.with("misfits", listed))
-    }
-
-    /// The file's size, if there is a file.
-    fn finish(mut self) -> Result<Option<u64>> {
-        self.check_part()?;
-        self.file.map(DataFileWriter::finish).transpose()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fmt::Write as _;
@@ -430,10 +259,12 @@ mod tests {
     use arrow_array::cast::AsArray;
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
+    use super::super::text_writer::rows_at_once;
     use super::*;
     use crate::domain::PartKind;
     use crate::domain::part::Coding;
     use crate::ingest::Limits;
+    use crate::ingest::data_file;
     use crate::ingest::part_bytes::PartBytes;
 
     #[test]

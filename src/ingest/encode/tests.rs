@@ -273,3 +273,62 @@ proptest! {
         prop_assert_eq!(encode_column(&column, &DataType::Int32, form).is_ok(), evidence.fits_int32());
     }
 }
+
+/// Cells of few kinds, so that columns of one type are common, and all sorts of misfits too.
+fn cells() -> impl Strategy<Value = Vec<(CellKind, &'static str)>> {
+    const VALUES: [&[&str]; 6] = [
+        &["1", "-7", "0", "2147483648", "NA"],
+        &["9007199254740993", "9007199254740992", "5"],
+        &["0.5", "1.25", "-3", "NULL", "1e-3"],
+        &["2024-03-04", "2024-12-31", "2024-3-4"],
+        &["2024-03-04 10:00:00", "2024-03-04T23:59", "x"],
+        &["", "1", "0.5", "2024-03-04", "007"],
+    ];
+    const KINDS: [CellKind; 5] = [Plain, Plain, Quoted, Null, JsonNumber];
+    (0..VALUES.len()).prop_flat_map(|set| {
+        let cell = (
+            prop::sample::select(&KINDS[..]),
+            prop::sample::select(VALUES[set]),
+        );
+        let cell = cell.prop_map(|(kind, text)| match kind {
+            Null => (kind, ""),
+            Plain if text.is_empty() => (Null, text),
+            kind => (kind, text),
+        });
+        prop::collection::vec(cell, 0..8)
+    })
+}
+
+proptest! {
+    #[test]
+    fn looking_and_encoding_at_once_is_the_same_as_one_after_the_other(before in cells(), now in cells()) {
+        let mut evidence = Evidence::default();
+        for (kind, text) in &before {
+            evidence.observe(*kind, text);
+        }
+        let mut column = RawColumn::default();
+        let mut observed = evidence.clone();
+        for (kind, text) in &now {
+            column.push(*kind, text);
+            observed.observe(*kind, text);
+        }
+        let targets = [
+            DataType::Int64,
+            DataType::Float64,
+            DataType::Date32,
+            timestamp(None),
+        ];
+        for target in targets {
+            let mut at_once = evidence.clone();
+            match encode_observed(&column, &target, &mut at_once) {
+                None => prop_assert_eq!(&at_once, &evidence),
+                Some(array) => {
+                    prop_assert_eq!(&at_once, &observed);
+                    let form = observed.date_forms().and_then(|forms| forms.decided());
+                    let form = form.unwrap_or(DateForm::ISO);
+                    prop_assert_eq!(array.to_data(), encode_column(&column, &target, form).unwrap().to_data());
+                }
+            }
+        }
+    }
+}

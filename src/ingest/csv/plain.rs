@@ -1,0 +1,180 @@
+//! Rows with nothing unusual in them, many at a time.
+//!
+//! Most rows of most files have as many fields as the header, and their fields are bare, or in quotes that hold no quote and no
+//! newline. Such rows are taken from the buffer without a look at each field's surroundings. At the first row that is anything
+//! else the reader goes on field by field, which is the grammar ([`super::field`]); both give the same cells for what both take.
+
+use std::io::Read;
+
+use super::CsvReader;
+use super::dialect::{Comments, Dialect, Escape};
+use super::table::COMMENT;
+use crate::ingest::raw::RawBatch;
+use crate::schema::evidence::CellKind;
+
+/// Bytes that are looked at together, at first and at most: more while rows are plain, fewer when they are not.
+const BLOCK_BYTES_MIN: usize = 4 << 10;
+const BLOCK_BYTES_MAX: usize = 256 << 10;
+/// Most rows that are read field by field before the next look for plain ones.
+const PAUSE_ROWS_MAX: u32 = 64;
+
+/// What is known of a dialect's plain rows, and how often there are any.
+pub(super) struct PlainRows {
+    /// For every byte whether it ends a bare field or has no place in one.
+    is_special: [bool; 256],
+    block_bytes: usize,
+    /// Rows to read field by field before the next look.
+    pause_rows: u32,
+    next_pause_rows: u32,
+}
+
+impl PlainRows {
+    pub(super) fn new(dialect: &Dialect) -> Self {
+        let mut is_special = [false; 256];
+        let quote = dialect.quote.unwrap_or(dialect.delimiter);
+        for byte in [dialect.delimiter, quote, b'\n', b'\r', 0] {
+            is_special[usize::from(byte)] = true;
+        }
+        let has_plain_rows = dialect.escape == Escape::Doubled
+            && !dialect.doubled_delimiter
+            && !dialect.blank_after_delimiter;
+        Self {
+            is_special,
+            block_bytes: BLOCK_BYTES_MIN,
+            pause_rows: if has_plain_rows { 0 } else { u32::MAX },
+            next_pause_rows: 1,
+        }
+    }
+
+    /// Whether to look now; else one row is to be read field by field.
+    pub(super) fn is_due(&mut self) -> bool {
+        match self.pause_rows {
+            0 => true,
+            u32::MAX => false,
+            _ => {
+                self.pause_rows -= 1;
+                false
+            }
+        }
+    }
+
+    /// A look found all rows plain, or one that was not.
+    fn looked(&mut self, all_plain: bool, found_any: bool) {
+        if all_plain {
+            self.block_bytes = (self.block_bytes * 2).min(BLOCK_BYTES_MAX);
+        } else {
+            self.block_bytes = BLOCK_BYTES_MIN;
+        }
+        if all_plain || found_any {
+            self.next_pause_rows = 1;
+        } else {
+            self.pause_rows = self.next_pause_rows;
+            self.next_pause_rows = (self.next_pause_rows * 2).min(PAUSE_ROWS_MAX);
+        }
+    }
+}
+
+/// A field that was found, and where the next one starts.
+struct Found<'a> {
+    text: &'a str,
+    is_quoted: bool,
+    /// The byte after it: a delimiter or the start of a newline.
+    end: usize,
+}
+
+impl<R: Read> CsvReader<R> {
+    /// Adds the plain rows that lie whole in the buffer, up to the first other one or a full batch.
+    pub(super) fn take_plain_rows(&mut self, batch: &mut RawBatch, cell_bytes: &mut usize) {
+        let available = self.source.available();
+        let block = &available[..available.len().min(self.plain.block_bytes)];
+        let whole_rows = memchr::memrchr(b'\n', block).map_or(0, |at| at + 1);
+        let Ok(text) = std::str::from_utf8(&block[..whole_rows]) else {
+            return self.plain.looked(false, false);
+        };
+        let (mut taken, mut rows) = (0, 0);
+        let mut all_plain = whole_rows > 0;
+        while taken < text.len() && !batch.is_full(*cell_bytes) {
+            let Some(end) = self.add_plain_row(text, taken, batch, cell_bytes) else {
+                for column in &mut batch.columns {
+                    column.truncate(batch.row_count);
+                }
+                all_plain = false;
+                break;
+            };
+            taken = end;
+            rows += 1;
+            batch.row_count += 1;
+        }
+        self.source.consume(taken);
+        self.row += rows;
+        self.line += rows;
+        self.plain.looked(all_plain, rows > 0);
+    }
+
+    /// Adds the cells of one row; gives where the next one starts, or nothing when the row is not plain.
+    fn add_plain_row(
+        &self,
+        text: &str,
+        start: usize,
+        batch: &mut RawBatch,
+        cell_bytes: &mut usize,
+    ) -> Option<usize> {
+        let bytes = text.as_bytes();
+        match bytes.get(start)? {
+            b'\n' | b'\r' => return None,
+            &COMMENT if self.dialect.comments != Comments::None => return None,
+            _ => {}
+        }
+        let mut at = start;
+        let last = batch.columns.len().checked_sub(1)?;
+        for (index, column) in batch.columns.iter_mut().enumerate() {
+            let field = self.plain_field(text, at)?;
+            let kind = match self.dialect.nulls {
+                None if field.is_quoted => CellKind::Quoted,
+                None if field.text.is_empty() => CellKind::Null,
+                None => CellKind::Plain,
+                Some(_) => self.kind(field.is_quoted, field.text),
+            };
+            column.push(kind, field.text);
+            *cell_bytes += field.text.len();
+            at = field.end + 1;
+            let is_delimiter = bytes[field.end] == self.dialect.delimiter;
+            if is_delimiter == (index == last) {
+                return None;
+            }
+        }
+        let is_crlf = bytes[at - 1] == b'\r' && bytes.get(at) == Some(&b'\n');
+        Some(if is_crlf { at + 1 } else { at })
+    }
+
+    fn plain_field<'a>(&self, text: &'a str, start: usize) -> Option<Found<'a>> {
+        let rest = &text.as_bytes()[start..];
+        let is_special = |byte: &u8| self.plain.is_special[usize::from(*byte)];
+        let length = rest.iter().position(is_special)?;
+        let special = rest[length];
+        if Some(special) != self.dialect.quote {
+            let is_end = special != 0;
+            let is_small = length <= self.limits.field_bytes_max;
+            return (is_end && is_small).then_some(Found {
+                text: text.get(start..start + length)?,
+                is_quoted: false,
+                end: start + length,
+            });
+        }
+        if length > 0 {
+            return None;
+        }
+        let content = &rest[1..];
+        let length = memchr::memchr(special, content)?;
+        let after = *content.get(length + 1)?;
+        let is_end = after == self.dialect.delimiter || after == b'\n' || after == b'\r';
+        let is_plain = memchr::memchr3(b'\n', b'\r', 0, &content[..length]).is_none()
+            && length <= self.limits.field_bytes_max;
+        let start = start + 1;
+        (is_end && is_plain).then_some(Found {
+            text: text.get(start..start + length)?,
+            is_quoted: true,
+            end: start + length + 1,
+        })
+    }
+}
