@@ -63,7 +63,7 @@ pub struct CsvLimits {
 /// A CSV part, read from front to back.
 pub struct CsvReader<R> {
     source: ByteSource<R>,
-    plain: PlainRows,
+    plain: Box<PlainRows>,
     dialect: Dialect,
     limits: CsvLimits,
     columns: Vec<String>,
@@ -131,7 +131,7 @@ impl<R: Read> CsvReader<R> {
         let field_bytes_max = limits.field_bytes_max.min(CELL_BYTES_CEILING);
         Ok(Self {
             source: ByteSource::new(read, buffer_bytes)?,
-            plain: PlainRows::new(&dialect),
+            plain: Box::new(PlainRows::new(&dialect)),
             dialect,
             limits: CsvLimits {
                 field_bytes_max,

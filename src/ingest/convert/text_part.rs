@@ -100,21 +100,24 @@ pub(super) fn discover(
         rows,
         decoded_bytes: reader.decoded_bytes(),
         issues: [reader.issues(), text_issues(&columns)].concat(),
-        columns: columns
-            .into_iter()
-            .zip(evidence)
-            .map(|(column, evidence)| ColumnRecord {
-                name: column.name,
-                content: ColumnType::Text(match column.content {
-                    UnifiedType::Text(settled) => settled,
-                    UnifiedType::Typed(_) | UnifiedType::Open => evidence,
-                }),
-            })
-            .collect(),
+        columns: column_records(columns, evidence),
         csv: reader.dialect(),
         data_file: file_bytes.map(|file_bytes| DataFileRecord { file_bytes, fields }),
         parquet: None,
     })
+}
+
+fn column_records(columns: Vec<UnifiedColumn>, evidence: Vec<Evidence>) -> Vec<ColumnRecord> {
+    let columns = columns.into_iter().zip(evidence);
+    columns
+        .map(|(column, evidence)| ColumnRecord {
+            name: column.name,
+            content: ColumnType::Text(match column.content {
+                UnifiedType::Text(settled) => settled,
+                UnifiedType::Typed(_) | UnifiedType::Open => evidence,
+            }),
+        })
+        .collect()
 }
 
 /// Takes a batch into the evidence, but for columns that are in it already; a column that is new in it was null before.
