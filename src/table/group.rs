@@ -1,0 +1,520 @@
+//! Commits of one table, from frozen sessions to published snapshots. Appends that wait for each other are published together.
+//!
+//! 1. Load the table; it is in memory when it was committed to lately.
+//! 2. Plan the schema: pure, and the place of every refusal that the columns cause.
+//! 3. Record the intents: these attempts, at this table. Every file that an attempt makes carries its id in its name.
+//! 4. Make every part's data file one of the table's ([`super::commit`]).
+//! 5. Build the snapshots, one for each session, each on the one before it, and one metadata file with all of them.
+//! 6. Make all of these files durable together.
+//! 7. Publish: one transaction that moves the pointer, commits the sessions and ends the intents.
+//!
+//! **What is published together.** Appends that are quick: the table's columns stay as they are, and their data files are final or
+//! made of few bytes. Everything else is alone, so that nobody waits for another's conversion. One that fails while its files are
+//! made is refused and the others go on; one whose session is no longer what it was makes the others start again without it.
+//!
+//! | the crash falls | a restart finds | and does |
+//! |---|---|---|
+//! | before the intents are durable | open sessions | nothing |
+//! | after it, before the transaction is durable | open sessions, intents, files that nothing refers to | the first sweep removes the files, then the intents |
+//! | after the transaction | committed sessions; perhaps a version hint that is due | the start writes the hint |
+//!
+//! A refusal before the transaction removes the files and then the intents. Of an unknown outcome of the transaction
+//! nothing is touched; the next start finds out what it was.
+//!
+//! The caller serialises commits of one table; the catalog's expectation guards against everybody else.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chrono::DateTime;
+use futures_util::stream::{self, StreamExt};
+use iceberg::MetadataLocation;
+use iceberg::io::FileIO;
+use iceberg::spec::{SnapshotRef, TableMetadata};
+use tokio::runtime::Handle;
+use uuid::Uuid;
+
+use super::catalog::{self, BaseTable, Publication, PublishError, PublishedSession, next_location};
+use super::commit::{
+    CommitContext, CommitPlan, PARTS_AT_ONCE, TableFile, has_final_file, manifest_entry,
+    plan_commit, table_file,
+};
+use super::history;
+use super::snapshot::{BuiltSnapshot, SnapshotBuilder, SnapshotPlan};
+use super::values::{all_or_refusal, plan_session};
+use crate::blocking::blocking;
+use crate::domain::{
+    CommitIntent, CommitReceipt, CommitRequest, ConflictResolution, Expired, PartRecord, Session,
+    SessionId,
+};
+use crate::error::{Error, Result};
+use crate::schema::TableColumns;
+
+/// Commits that are published together at most. More would only make the first of them wait longer.
+pub const GROUP_COMMITS_MAX: usize = 32;
+/// Parts of a group at most.
+const GROUP_PARTS_MAX: usize = 256;
+/// Bytes of parts that a group converts at most.
+const GROUP_CONVERTED_BYTES_MAX: u64 = 1024 * 1024;
+
+/// A commit that waits: a frozen session, and what to do with it.
+#[derive(Debug, Clone)]
+pub struct WaitingCommit {
+    /// The session.
+    pub session: Arc<Session>,
+    /// What was asked.
+    pub request: CommitRequest,
+}
+
+/// Commits that have ended, by their sessions.
+pub type Ended = Vec<(SessionId, Result<CommitReceipt>)>;
+
+/// A commit of the group that is running.
+struct Member {
+    commit: WaitingCommit,
+    plan: CommitPlan,
+    intent: CommitIntent,
+}
+
+impl Member {
+    fn new(context: &CommitContext, commit: WaitingCommit, plan: CommitPlan) -> Self {
+        let intent = CommitIntent {
+            attempt: context.clock.random_id(),
+            session: commit.session.id.clone(),
+            target: commit.request.target.clone(),
+            begun_at: context.clock.now(),
+        };
+        Self {
+            commit,
+            plan,
+            intent,
+        }
+    }
+}
+
+/// Runs the first of these commits of one table, and those after it that can be published with it. At least one has ended
+/// then; those that have not are to be given again, in their order.
+pub async fn run(context: &CommitContext, waiting: &[WaitingCommit]) -> Ended {
+    let mut ended = Ended::new();
+    let Some((first, others)) = waiting.split_first() else {
+        return ended;
+    };
+    match prepare(context, first, others).await {
+        Ok(Prepared::Committed(receipt)) => ended.push((first.session.id.clone(), Ok(receipt))),
+        Ok(Prepared::Group(base, members)) => {
+            write_and_publish(context, base, members, &mut ended).await;
+        }
+        Err(error) => ended.push((first.session.id.clone(), Err(error))),
+    }
+    ended
+}
+
+/// What is to be done.
+enum Prepared {
+    /// Nothing: the first is committed already.
+    Committed(CommitReceipt),
+    /// To publish these on top of that.
+    Group(Option<BaseTable>, Vec<Member>),
+}
+
+/// Plans. An error is that of the first commit.
+async fn prepare(
+    context: &CommitContext,
+    first: &WaitingCommit,
+    others: &[WaitingCommit],
+) -> Result<Prepared> {
+    // A session may have been committed by a run whose actor did not live to see it.
+    if let Some(receipt) = receipt(context, &first.session.id).await? {
+        return Ok(Prepared::Committed(receipt));
+    }
+    let base = catalog::load(&context.catalog, &first.request.target).await?;
+    let columns = base.as_ref().map(BaseTable::columns);
+    let plan = plan_session(context, &first.session, columns.as_ref(), &first.request).await?;
+    let mut planned = vec![(first.clone(), plan)];
+    if let Some(columns) = &columns {
+        add_followers(context, columns, &mut planned, others).await?;
+    }
+    let members = planned
+        .into_iter()
+        .map(|(commit, plan)| Member::new(context, commit, plan))
+        .collect();
+    Ok(Prepared::Group(base, members))
+}
+
+async fn receipt(context: &CommitContext, session: &SessionId) -> Result<Option<CommitReceipt>> {
+    let (catalog, id) = (context.catalog.clone(), session.clone());
+    blocking(move || catalog.receipt(&id)).await
+}
+
+/// Adds the commits that can be published with the first one: up to the first that cannot. One that is to be refused is refused
+/// in its own turn, because that may take reading all of its parts.
+async fn add_followers(
+    context: &CommitContext,
+    columns: &TableColumns,
+    planned: &mut Vec<(WaitingCommit, CommitPlan)>,
+    others: &[WaitingCommit],
+) -> Result<()> {
+    let mut load = Load::default();
+    if !planned
+        .iter()
+        .all(|(commit, plan)| load.takes(commit, plan, columns))
+    {
+        return Ok(());
+    }
+    for next in others.iter().take(GROUP_COMMITS_MAX - 1) {
+        let id = &next.session.id;
+        let is_there = planned.iter().any(|(other, _)| other.session.id == *id);
+        let plan = plan_commit(
+            next.session.records(),
+            Some(columns),
+            next.request.conflict_resolution,
+            next.request.schema_evolution,
+        );
+        let plan = plan.ok().filter(|_| !is_there);
+        let Some(plan) = plan.filter(|plan| load.takes(next, plan, columns)) else {
+            return Ok(());
+        };
+        if receipt(context, id).await?.is_some() {
+            return Ok(());
+        }
+        planned.push((next.clone(), plan));
+    }
+    Ok(())
+}
+
+/// What a group has to do beside writing metadata.
+#[derive(Debug, Default)]
+struct Load {
+    parts: usize,
+    converted_bytes: u64,
+}
+
+impl Load {
+    /// Whether a commit can be published with others, and so much more can be done; it counts then.
+    fn takes(&mut self, commit: &WaitingCommit, plan: &CommitPlan, columns: &TableColumns) -> bool {
+        let is_plain = commit.request.conflict_resolution == ConflictResolution::Append
+            && plan.schema.fields == columns.fields
+            && plan.schema.open == columns.open;
+        let converted =
+            parts(&commit.session).filter(|record| !has_final_file(record, &plan.schema));
+        let converted_bytes: u64 = converted.map(|record| record.decoded_bytes).sum();
+        self.parts += parts(&commit.session).count();
+        self.converted_bytes += converted_bytes;
+        is_plain
+            && self.parts <= GROUP_PARTS_MAX
+            && self.converted_bytes <= GROUP_CONVERTED_BYTES_MAX
+    }
+}
+
+/// Parts that have rows, and so become data files.
+fn parts(session: &Session) -> impl Iterator<Item = &PartRecord> {
+    session.records().filter(|record| record.rows > 0)
+}
+
+/// Removes what attempts that published nothing have written. What cannot be removed now is found by the intents at the
+/// next start.
+async fn undo(context: &CommitContext, members: &[Member]) {
+    let Some(target) = members.first().map(|one| one.intent.target.clone()) else {
+        return;
+    };
+    let attempts: Vec<Uuid> = members.iter().map(|one| one.intent.attempt).collect();
+    let (storage, owned) = (context.storage.clone(), (target.clone(), attempts.clone()));
+    let undone = match blocking(move || storage.remove_attempts(&owned.0, &owned.1)).await {
+        Ok(_) => context.catalog.abandon(&attempts).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = undone {
+        tracing::warn!(?attempts, %target, %error, "files of refused commits are left until the next start");
+    }
+}
+
+fn refuse(members: &[Member], error: &Error, ended: &mut Ended) {
+    let sessions = members.iter().map(|one| one.intent.session.clone());
+    ended.extend(sessions.map(|session| (session, Err(error.clone()))));
+}
+
+async fn write_and_publish(
+    context: &CommitContext,
+    base: Option<BaseTable>,
+    members: Vec<Member>,
+    ended: &mut Ended,
+) {
+    let intents: Vec<CommitIntent> = members.iter().map(|one| one.intent.clone()).collect();
+    if let Err(error) = context.catalog.begin(&intents).await {
+        return refuse(&members, &error, ended);
+    }
+    let (members, files) = make_data_files(context, base.is_none(), members, ended).await;
+    if members.is_empty() {
+        return;
+    }
+    let members = Arc::new(members);
+    let written = write(context, base, &members, files).await;
+    let (publication, receipts) = match written {
+        Ok(written) => written,
+        Err(error) => {
+            undo(context, &members).await;
+            return refuse(&members, &error, ended);
+        }
+    };
+    match context.catalog.publish(&publication).await {
+        Ok(()) => ended.extend(receipts.into_iter().map(|(id, receipt)| (id, Ok(receipt)))),
+        Err(PublishError::Unknown(error)) => refuse(&members, &error, ended),
+        Err(PublishError::Refused(error)) => {
+            undo(context, &members).await;
+            refuse(&members, &error, ended);
+        }
+        Err(PublishError::SessionChanged(session, receipt)) => {
+            // The others have not ended, and are run again without it.
+            undo(context, &members).await;
+            let changed = || Error::internal("the session changed while it was committed");
+            ended.push((session, receipt.ok_or_else(changed)));
+        }
+    }
+}
+
+/// Makes the parts' data files the table's. Members of which that fails have ended, and are undone.
+async fn make_data_files(
+    context: &CommitContext,
+    is_new_table: bool,
+    members: Vec<Member>,
+    ended: &mut Ended,
+) -> (Vec<Member>, Vec<Vec<TableFile>>) {
+    let making = members.into_iter().map(|member| async move {
+        let files = data_files(context, is_new_table, &member).await;
+        (member, files)
+    });
+    let mut making = stream::iter(making).buffered(PARTS_AT_ONCE);
+    let (mut made, mut files, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+    while let Some((member, outcome)) = making.next().await {
+        match outcome {
+            Ok(own) => {
+                made.push(member);
+                files.push(own);
+            }
+            Err(error) => {
+                ended.push((member.intent.session.clone(), Err(error)));
+                failed.push(member);
+            }
+        }
+    }
+    undo(context, &failed).await;
+    (made, files)
+}
+
+async fn data_files(
+    context: &CommitContext,
+    is_new_table: bool,
+    member: &Member,
+) -> Result<Vec<TableFile>> {
+    let Member {
+        commit,
+        plan,
+        intent,
+    } = member;
+    if is_new_table {
+        let (storage, target) = (context.storage.clone(), intent.target.clone());
+        blocking(move || storage.prepare(&target)).await?;
+    }
+    let making = parts(&commit.session).map(|record| table_file(context, intent, record, plan));
+    let outcomes: Vec<Result<TableFile>> =
+        stream::iter(making).buffered(PARTS_AT_ONCE).collect().await;
+    all_or_refusal(outcomes)
+}
+
+/// What is to be published, and the answers once it is.
+type Written = (Publication, Vec<(SessionId, CommitReceipt)>);
+
+/// Builds the snapshots and makes their files durable.
+async fn write(
+    context: &CommitContext,
+    base: Option<BaseTable>,
+    members: &Arc<Vec<Member>>,
+    files: Vec<Vec<TableFile>>,
+) -> Result<Written> {
+    let (context, members) = (context.clone(), members.clone());
+    let runtime = Handle::current();
+    blocking(move || runtime.block_on(write_blocking(&context, base, &members, files))).await
+}
+
+/// The new state of the table while the snapshots of a group are built.
+struct State {
+    table: Option<BaseTable>,
+    files: Vec<(String, Bytes)>,
+    old_metadata: Vec<String>,
+    expired: Vec<SnapshotRef>,
+}
+
+async fn write_blocking(
+    context: &CommitContext,
+    base: Option<BaseTable>,
+    members: &[Member],
+    files: Vec<Vec<TableFile>>,
+) -> Result<Written> {
+    let mut state = State {
+        table: base.clone(),
+        files: Vec::new(),
+        old_metadata: Vec::new(),
+        expired: Vec::new(),
+    };
+    let (mut sessions, mut receipts) = (Vec::new(), Vec::new());
+    for (index, (member, files)) in members.iter().zip(files).enumerate() {
+        let files_created = files.len() as u64;
+        let place = Place {
+            is_first: index == 0,
+            is_last: index + 1 == members.len(),
+        };
+        let snapshot_id = state.add(context, member, files, place).await?;
+        let session = &member.commit.session;
+        let receipt = CommitReceipt {
+            table: member.intent.target.clone(),
+            snapshot_id,
+            rows_written: session.records().map(|record| record.rows).sum(),
+            files_created,
+            committed_at: context.clock.now(),
+        };
+        let mut after = Session::clone(session);
+        after.commit_succeeded(member.commit.request.clone(), receipt.clone());
+        receipts.push((session.id.clone(), receipt));
+        sessions.push(PublishedSession {
+            attempt: member.intent.attempt,
+            before: Session::clone(session),
+            after,
+        });
+    }
+    let last = members
+        .last()
+        .ok_or_else(|| Error::internal("a group without commits"))?;
+    let target = last.intent.target.clone();
+    let (next, expired) = state.finish(context, base.as_ref(), last).await?;
+    let publication = Publication {
+        target,
+        base,
+        next,
+        sessions,
+        expired,
+    };
+    Ok((publication, receipts))
+}
+
+/// Where in its group a commit is.
+#[derive(Clone, Copy)]
+struct Place {
+    is_first: bool,
+    is_last: bool,
+}
+
+impl State {
+    /// Adds a member's snapshot.
+    async fn add(
+        &mut self,
+        context: &CommitContext,
+        member: &Member,
+        files: Vec<TableFile>,
+        place: Place,
+    ) -> Result<i64> {
+        let before = self.table.take();
+        let plan = SnapshotPlan {
+            target: &member.intent.target,
+            base: before.as_ref(),
+            base_is_unpublished: !place.is_first,
+            expires: place.is_last,
+            schema: &member.plan.schema,
+            replaces: member.plan.replaces,
+            properties: summary_properties(&member.commit),
+            defaults: &context.tables,
+            now: context.clock.now(),
+            attempt: member.intent.attempt,
+        };
+        let builder = SnapshotBuilder::start(plan, context.storage.as_ref())?;
+        let entries = files
+            .into_iter()
+            .map(|file| manifest_entry(file, builder.schema()))
+            .collect::<Result<Vec<_>>>()?;
+        let BuiltSnapshot {
+            snapshot_id,
+            metadata,
+            manifests,
+            files,
+            old_metadata,
+            expired,
+        } = builder.build(entries).await?;
+        self.files.extend(files);
+        self.old_metadata.extend(old_metadata);
+        self.expired.extend(expired);
+        self.table = Some(BaseTable {
+            metadata_location: String::new(),
+            metadata_bytes: 0,
+            metadata: Arc::new(metadata),
+            manifests: Some(Arc::new(manifests)),
+            named_snapshots: before.map_or_else(Arc::default, |table| table.named_snapshots),
+        });
+        Ok(snapshot_id)
+    }
+
+    /// Makes everything durable, with the metadata file.
+    async fn finish(
+        mut self,
+        context: &CommitContext,
+        base: Option<&BaseTable>,
+        last: &Member,
+    ) -> Result<(BaseTable, Option<Expired>)> {
+        let mut table = self
+            .table
+            .ok_or_else(|| Error::internal("no table was built"))?;
+        let metadata = &table.metadata;
+        let location = next_location(base, metadata, last.intent.attempt)?;
+        let bytes = metadata_file(metadata, &location).await?;
+        table.metadata_bytes = bytes.len() as u64;
+        table.metadata_location = location.to_string();
+        let expired = expired(metadata, &self.expired, &self.old_metadata);
+        self.files.push((table.metadata_location.clone(), bytes));
+        context
+            .storage
+            .write_metadata(&last.intent.target, &self.files)?;
+        Ok((table, expired))
+    }
+}
+
+fn summary_properties(commit: &WaitingCommit) -> BTreeMap<String, String> {
+    let session = &commit.session;
+    let mut properties = BTreeMap::from([
+        ("calve.session-id".to_owned(), session.id.to_string()),
+        ("calve.parts".to_owned(), session.parts.len().to_string()),
+    ]);
+    if let Some(message) = &commit.request.snapshot_message {
+        properties.insert("calve.message".to_owned(), message.clone());
+    }
+    properties
+}
+
+/// The bytes of a metadata file, compressed as its name says.
+pub(super) async fn metadata_file(
+    metadata: &TableMetadata,
+    location: &MetadataLocation,
+) -> Result<Bytes> {
+    let memory = FileIO::new_with_memory();
+    metadata.write_to(&memory, location).await?;
+    Ok(memory.new_input(location.to_string())?.read().await?)
+}
+
+/// The record of what a publication expires.
+pub(super) fn expired(
+    metadata: &TableMetadata,
+    snapshots: &[SnapshotRef],
+    old_metadata: &[String],
+) -> Option<Expired> {
+    let names = old_metadata
+        .iter()
+        .filter_map(|file| history::metadata_file_name(metadata.location(), file));
+    let metadata_files: Vec<String> = names.map(str::to_owned).collect();
+    let listed = snapshots.iter().map(|one| history::listed(metadata, one));
+    let mut snapshots = listed.collect::<Option<Vec<_>>>().unwrap_or_default();
+    let next = snapshots.pop();
+    (next.is_some() || !metadata_files.is_empty()).then(|| Expired {
+        at: DateTime::from_timestamp_millis(metadata.last_updated_ms()).unwrap_or_default(),
+        metadata_files,
+        snapshots,
+        next,
+    })
+}
