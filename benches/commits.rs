@@ -104,8 +104,8 @@ impl Client {
     /// Commits a session; gives the time it took.
     fn commit(&self, id: &str) -> Duration {
         let body = json!({
-            "workspace": "acme", "collection": "bench", "dataset": "appends",
-            "conflict_resolution": "append",
+            "target": {"workspace": "acme", "collection": "bench", "dataset": "appends"},
+            "snapshot_message": null, "conflict_resolution": "append",
         });
         let started = Instant::now();
         self.agent
