@@ -348,19 +348,8 @@ impl Record {
 fn run_case(record: &Record, index: usize, way: &str) -> World {
     let mut world = World::new();
     let log = world.server.scratch("points");
-    world.server.set_variable("FAULT_LOG", log.to_str());
     let [first, second] = record.fault(index, way);
-    world.server.set_variable("FAULT_AT", first.as_deref());
-    if let Err(end) = world.server.try_start() {
-        // Killed, or a disk that refuses at the start: a message and an exit.
-        if way == "kill" {
-            assert_eq!(end.signal(), Some(SIGKILL));
-        } else {
-            assert_eq!(end.code(), Some(1));
-        }
-        disarm(&mut world, record, index, &log);
-        world.server.restart();
-    }
+    start_with_fault(&mut world, record, (index, way), &log, first.as_deref());
     for (number, &operation) in SCENARIO.iter().enumerate() {
         if operation == Restart {
             restart_with_fault(&mut world, record, index, &log, second.as_deref());
@@ -421,6 +410,28 @@ fn run_case(record: &Record, index: usize, way: &str) -> World {
         files,
     );
     world
+}
+
+/// Starts the server for the first time, where the fault may hit it.
+fn start_with_fault(
+    world: &mut World,
+    record: &Record,
+    (index, way): (usize, &str),
+    log: &Path,
+    first: Option<&str>,
+) {
+    world.server.set_variable("FAULT_LOG", log.to_str());
+    world.server.set_variable("FAULT_AT", first);
+    if let Err(end) = world.server.try_start() {
+        // Killed, or a disk that refuses at the start: a message and an exit.
+        if way == "kill" {
+            assert_eq!(end.signal(), Some(SIGKILL));
+        } else {
+            assert_eq!(end.code(), Some(1));
+        }
+        disarm(world, record, index, log);
+        world.server.restart();
+    }
 }
 
 /// Ends the server and starts it again, while the fault may hit either.

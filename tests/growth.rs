@@ -169,25 +169,13 @@ fn a_killed_publication_leaves_each_append_whole_or_not_at_all() {
     let first = staged(&server.api(), &numbered_csv(0, 2));
     server.api().commit(&first, &target, "fail").expect(200);
     let (mut parts, mut kills) = (vec![0], 0);
-    let log = server.scratch("points");
     for round in 0..u32::MAX {
         let api = server.api();
         let new: Vec<u32> = (0..CLIENTS).map(|n| 1 + round * CLIENTS + n).collect();
         let sessions = new.iter().map(|part| staged(&api, &numbered_csv(*part, 2)));
         let sessions: Vec<String> = sessions.collect();
         server.terminate();
-        let before = version(&server.table_dir(&target));
-        // The points of the start are passed first.
-        server.set_variable("FAULT_LOG", log.to_str());
-        server.restart();
-        let start = fs::read_to_string(&log)
-            .expect("the points")
-            .lines()
-            .count();
-        server.terminate();
-        fs::remove_file(&log).expect("remove the log");
-        server.set_variable("FAULT_LOG", None);
-        let at = start + round as usize * step;
+        let at = points_of_a_start(&mut server) + round as usize * step;
         server.set_variable("FAULT_AT", Some(&format!("{at}:kill")));
         server.restart();
         let answers = commit_all(&server, &sessions);
@@ -200,26 +188,8 @@ fn a_killed_publication_leaves_each_append_whole_or_not_at_all() {
             kills += 1;
         }
         server.restart();
-        let api = server.api();
-        for (session, answer) in sessions.iter().zip(&answers) {
-            let inspected = api.inspect(session).expect_json(200);
-            let is_committed = inspected["state"] == "committed";
-            assert!(
-                is_committed || answer.is_none(),
-                "an acknowledged append is gone"
-            );
-            let again = api.commit(session, &target, "append").expect_json(200);
-            assert!(
-                answer.as_ref().is_none_or(|answer| again == *answer),
-                "{again}"
-            );
-            if is_committed {
-                assert_eq!(inspected["commit"], again, "two answers");
-            }
-        }
+        assert_whole_or_not_at_all(&server.api(), &sessions, &answers);
         parts.extend(new);
-        let after = version(&server.table_dir(&target));
-        println!("killed at {at}: versions {before} to {after}");
         if is_over {
             break;
         }
@@ -240,6 +210,41 @@ fn a_killed_publication_leaves_each_append_whole_or_not_at_all() {
     });
     server.terminate();
     server.assert_sound();
+}
+
+/// How many points a start passes before it listens.
+#[cfg(debug_assertions)]
+fn points_of_a_start(server: &mut TestServer) -> usize {
+    let log = server.scratch("points");
+    server.set_variable("FAULT_LOG", log.to_str());
+    server.restart();
+    let points = fs::read_to_string(&log).expect("the points");
+    server.set_variable("FAULT_LOG", None);
+    server.terminate();
+    fs::remove_file(&log).expect("remove the log");
+    points.lines().count()
+}
+
+/// What was acknowledged is committed, what is committed has one answer, and everything can be repeated.
+#[cfg(debug_assertions)]
+fn assert_whole_or_not_at_all(api: &Api, sessions: &[String], answers: &[Option<Value>]) {
+    for (session, answer) in sessions.iter().zip(answers) {
+        let inspected = api.inspect(session).expect_json(200);
+        let is_committed = inspected["state"] == "committed";
+        assert!(
+            is_committed || answer.is_none(),
+            "an acknowledged append is gone"
+        );
+        let again = api.commit(session, &target(), "append").expect_json(200);
+        assert!(
+            answer.as_ref().is_none_or(|answer| again == *answer),
+            "{again}"
+        );
+        assert!(
+            !is_committed || inspected["commit"] == again,
+            "two answers: {inspected}, {again}"
+        );
+    }
 }
 
 /// Commits all sessions at once; `None` where no answer came.

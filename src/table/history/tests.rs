@@ -16,10 +16,11 @@ use super::*;
 use crate::config::TablesConfig;
 use crate::schema::SchemaPlan;
 use crate::store::layout::Layout;
+use crate::table::LocalStorage;
 use crate::table::catalog::{BaseTable, next_location};
+use crate::table::group::writing;
 use crate::table::snapshot::{BuiltSnapshot, SnapshotBuilder, SnapshotPlan};
 use crate::table::storage::local_path;
-use crate::table::{LocalStorage, group};
 use crate::testing::time;
 
 /// What a commit does.
@@ -149,10 +150,10 @@ impl World {
             expired,
         } = built;
         let location = next_location(base.as_ref(), &metadata, attempt).unwrap();
-        let bytes = group::metadata_file(&metadata, &location);
+        let bytes = writing::metadata_file(&metadata, &location);
         files.push((location.to_string(), self.runtime.block_on(bytes).unwrap()));
         self.storage.write_metadata(&self.target, &files).unwrap();
-        let expired = group::expired(&metadata, &expired, &old_metadata);
+        let expired = writing::expired(&metadata, &expired, &old_metadata);
         self.live.insert(snapshot_id, live);
         let table = BaseTable {
             metadata_location: location.to_string(),
