@@ -31,8 +31,9 @@ use uuid::Uuid;
 pub(super) mod writing;
 
 use super::catalog::{self, BaseTable, PublishError};
-use super::commit::{
-    CommitContext, CommitPlan, PARTS_AT_ONCE, TableFile, has_final_file, plan_commit, table_file,
+use super::commit::{CommitContext, CommitPlan, plan_commit};
+use super::data_files::{
+    FILES_AT_ONCE, TableFile, each_refusal, file_groups, has_final_file, table_file,
 };
 use super::values::{all_or_refusal, plan_session};
 use crate::blocking::blocking;
@@ -275,7 +276,7 @@ async fn make_data_files(
         let files = data_files(context, is_new_table, &member).await;
         (member, files)
     });
-    let mut making = stream::iter(making).buffered(PARTS_AT_ONCE);
+    let mut making = stream::iter(making).buffered(FILES_AT_ONCE);
     let (mut made, mut files, mut failed) = (Vec::new(), Vec::new(), Vec::new());
     while let Some((member, outcome)) = making.next().await {
         match outcome {
@@ -307,8 +308,8 @@ async fn data_files(
         let (storage, target) = (context.storage.clone(), intent.target.clone());
         blocking(move || storage.prepare(&target)).await?;
     }
-    let making = parts(&commit.session).map(|record| table_file(context, intent, record, plan));
-    let outcomes: Vec<Result<TableFile>> =
-        stream::iter(making).buffered(PARTS_AT_ONCE).collect().await;
-    all_or_refusal(outcomes)
+    let groups = file_groups(commit.session.records()).into_iter();
+    let making = groups.map(|parts| table_file(context, intent, parts, plan));
+    let outcomes: Vec<_> = stream::iter(making).buffered(FILES_AT_ONCE).collect().await;
+    all_or_refusal(outcomes.into_iter().flat_map(each_refusal).collect())
 }

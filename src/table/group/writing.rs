@@ -15,7 +15,8 @@ use crate::blocking::blocking;
 use crate::domain::{CommitReceipt, Expired, Session, SessionId};
 use crate::error::{Error, Result};
 use crate::table::catalog::{BaseTable, Publication, PublishedSession, next_location};
-use crate::table::commit::{CommitContext, TableFile, manifest_entry};
+use crate::table::commit::{CommitContext, manifest_entry};
+use crate::table::data_files::TableFile;
 use crate::table::history;
 use crate::table::snapshot::{BuiltSnapshot, SnapshotBuilder, SnapshotPlan};
 
