@@ -202,11 +202,13 @@ fn a_killed_publication_leaves_each_append_whole_or_not_at_all() {
         "one snapshot each"
     );
     server.set_variable("CALVE_CLEANING__GRACE", Some("0s"));
+    server.set_variable("CALVE_CLEANING__INTERVAL", Some("50ms"));
     server.terminate();
     server.restart();
-    let table_dir = server.table_dir(&target);
+    let (table_dir, packs) = (server.table_dir(&target), server.data_dir().join("packs"));
     wait_until("nothing is left of killed attempts", PATIENCE, || {
-        (files_below(&table_dir.join("data")).len() == parts.len()).then_some(())
+        let data_files = files_below(&table_dir.join("data")).len();
+        (data_files == parts.len() && files_below(&packs).is_empty()).then_some(())
     });
     server.terminate();
     server.assert_sound();
