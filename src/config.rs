@@ -27,6 +27,8 @@ pub struct Config {
     pub sessions: SessionsConfig,
     /// `[parts]`
     pub parts: PartsConfig,
+    /// `[tables]`
+    pub tables: TablesConfig,
     /// `[cleaning]`
     pub cleaning: CleaningConfig,
     /// `[logging]`
@@ -171,6 +173,38 @@ pub enum VerifyParquet {
     Structure,
 }
 
+/// The upkeep of tables: the properties that new ones get, and what holds for those that lack them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TablesConfig {
+    /// Snapshots beyond so many expire; 0 for no such bound.
+    pub snapshots_max: usize,
+    /// Older snapshots expire.
+    #[serde(with = "humantime_serde")]
+    pub snapshot_age_max: Duration,
+    /// So many of the newest snapshots never expire.
+    pub snapshots_min: usize,
+    /// Earlier metadata files that are kept.
+    pub previous_metadata_max: usize,
+    /// So many manifests of about the same number of files become one.
+    pub manifests_to_merge: usize,
+    /// Size up to which manifests are merged.
+    pub manifest_bytes: ByteSize,
+}
+
+impl Default for TablesConfig {
+    fn default() -> Self {
+        Self {
+            snapshots_max: 200,
+            snapshot_age_max: Duration::from_secs(5 * 24 * 3600),
+            snapshots_min: 20,
+            previous_metadata_max: 100,
+            manifests_to_merge: 100,
+            manifest_bytes: ByteSize::mib(8),
+        }
+    }
+}
+
 /// How what is no longer needed goes away.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -260,6 +294,19 @@ impl Config {
         check("cleaning.interval", self.cleaning.interval, |interval| {
             !interval.is_zero()
         })?;
+        check("tables.snapshots_min", self.tables.snapshots_min, |n| {
+            *n > 0
+        })?;
+        check(
+            "tables.previous_metadata_max",
+            self.tables.previous_metadata_max,
+            |n| *n > 0,
+        )?;
+        check(
+            "tables.manifests_to_merge",
+            self.tables.manifests_to_merge,
+            |n| *n > 1,
+        )?;
         check("sessions.columns_max", self.sessions.columns_max, |n| {
             *n > 0
         })?;

@@ -276,15 +276,6 @@ impl std::error::Error for Error {}
 
 impl From<iceberg::Error> for Error {
     fn from(error: iceberg::Error) -> Self {
-        // Our storage wraps the disk's own error, which decides between "full" and "broken".
-        let mut source: Option<&(dyn std::error::Error + 'static)> =
-            std::error::Error::source(&error);
-        while let Some(inner) = source {
-            if let Some(io) = inner.downcast_ref::<std::io::Error>() {
-                return Self::storage("writing table files", io);
-            }
-            source = inner.source();
-        }
         Self::internal(format_args!("{error:#}"))
     }
 }

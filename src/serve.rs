@@ -61,6 +61,7 @@ pub struct Server {
     journal: Journal,
     journal_writer: JournalWriter,
     packs: Packs,
+    catalog: Arc<JournalCatalog>,
     arbiters: Arc<ArbiterPool>,
     running: RunningCommits,
     control: Option<Control>,
@@ -78,6 +79,7 @@ impl Server {
         let catalog = JournalCatalog::new(journal.clone(), storage.clone());
         catalog.recover().await;
         let cut_off = unfinished_commits(&catalog).await?;
+        let catalog = Arc::new(catalog);
         let surroundings = Arc::new(Surroundings {
             journal: journal.clone(),
             layout: layout.clone(),
@@ -87,12 +89,13 @@ impl Server {
             sessions: config.sessions.clone(),
             metrics,
             commits: CommitContext {
-                catalog: Arc::new(catalog),
+                catalog: catalog.clone(),
                 storage,
                 layout,
                 clock,
                 conversions: Arc::new(Semaphore::new(config.conversions_max())),
                 limits: Limits::from(&config.parts),
+                tables: config.tables.clone(),
             },
         });
         let arbiters = Arc::new(ArbiterPool::new(ARBITERS));
@@ -116,6 +119,7 @@ impl Server {
             journal,
             journal_writer,
             packs,
+            catalog,
             arbiters,
             running,
             control,
@@ -134,6 +138,11 @@ impl Server {
         if timeout_at(deadline, self.running.finished()).await.is_err() {
             late("commits");
         }
+        match timeout_at(deadline, self.catalog.settle_hints()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "version hints are due"),
+            Err(_) => late("version hints"),
+        }
         match self.journal.write(Write::default()) {
             Ok(synced) => match timeout_at(deadline, synced).await {
                 Ok(Ok(())) => {}
@@ -151,6 +160,7 @@ impl Server {
         if let Some(control) = self.control {
             control.stop().await;
         }
+        drop(self.catalog);
         drop(self.journal);
         self.serving.abort();
         let joining = tokio::task::spawn_blocking(move || self.journal_writer.join());

@@ -1,6 +1,13 @@
 //! Values that unit tests of several modules start from.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use chrono::{DateTime, TimeDelta, Utc};
+use iceberg::spec::{
+    FormatVersion, NestedField, PartitionSpec, PrimitiveType, Schema, SortOrder,
+    TableMetadataBuilder, Type,
+};
 use uuid::Uuid;
 
 use crate::domain::part::Coding;
@@ -9,6 +16,7 @@ use crate::domain::{
     SchemaEvolution, Session, SessionId, Target,
 };
 use crate::schema::{CellKind, Evidence};
+use crate::table::BaseTable;
 
 /// A time, so many seconds after a fixed one.
 pub(crate) fn time(seconds: i64) -> DateTime<Utc> {
@@ -60,6 +68,30 @@ pub(crate) fn commit(dataset: &str, committed_at: DateTime<Utc>) -> (CommitReque
         committed_at,
     };
     (request, receipt)
+}
+
+/// An empty table of one column.
+pub(crate) fn table() -> BaseTable {
+    let column = NestedField::optional(1, "a", Type::Primitive(PrimitiveType::Long));
+    let schema = Schema::builder()
+        .with_fields([column.into()])
+        .build()
+        .unwrap();
+    let metadata = TableMetadataBuilder::new(
+        schema,
+        PartitionSpec::unpartition_spec(),
+        SortOrder::unsorted_order(),
+        "file:///t".to_owned(),
+        FormatVersion::V2,
+        HashMap::new(),
+    );
+    BaseTable {
+        metadata_location: String::new(),
+        metadata_bytes: 0,
+        metadata: Arc::new(metadata.unwrap().build().unwrap().metadata),
+        manifests: None,
+        named_snapshots: Arc::default(),
+    }
 }
 
 /// What unquoted CSV fields allow; an empty one is null.

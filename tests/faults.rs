@@ -30,7 +30,7 @@ use serde_json::Value;
 use support::client::{AS_NDJSON, Answer, Api, Target, session_id_of};
 use support::data::{Expectation, numbered_csv};
 use support::server::{TestServer, files_below};
-use support::table::{assert_files_are_sound, assert_tables_hold, snapshot_chain};
+use support::table::{assert_files_are_sound, assert_tables_hold, kept_chain};
 use support::{PATIENCE, is_long, wait_until};
 
 const SIGKILL: i32 = 9;
@@ -47,6 +47,8 @@ enum Operation {
     Put(usize, u32, Content),
     Delete(usize, u32),
     Commit(usize, &'static str),
+    /// The server ends in order and starts again; its first sweep removes what expired.
+    Restart,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,9 +62,11 @@ enum Content {
 }
 
 use Content::{Csv, Ndjson, Small};
-use Operation::{Commit, Delete, Open, Put};
+use Operation::{Commit, Delete, Open, Put, Restart};
 
 const SESSIONS: usize = 3;
+/// Snapshots that the table keeps: that of the first session expires with the third's.
+const SNAPSHOTS: usize = 2;
 const SCENARIO: &[Operation] = &[
     Open(0),
     Put(0, 0, Csv(1)),
@@ -83,6 +87,7 @@ const SCENARIO: &[Operation] = &[
     Put(2, 1, Small(9)),
     Put(2, 2, Small(10)),
     Commit(2, "append"),
+    Restart,
 ];
 const NDJSON: &str = r#"{"part":4,"row":0.5,"word":"w","amount":1.25,"day":"2024-02-20","moment":"2024-02-20T10:20:30Z","flag":null}"#;
 
@@ -136,6 +141,12 @@ impl World {
         let environment = [
             ("CALVE_PARTS__CONCURRENT_CONVERSIONS", "1"),
             ("CALVE_PARTS__PACKED_BYTES_MAX", "200 B"),
+            ("CALVE_TABLES__SNAPSHOTS_MAX", "2"),
+            ("CALVE_TABLES__SNAPSHOTS_MIN", "1"),
+            ("CALVE_TABLES__PREVIOUS_METADATA_MAX", "1"),
+            // Only a start sweeps, and removes what is due at once.
+            ("CALVE_CLEANING__GRACE", "0s"),
+            ("CALVE_CLEANING__INTERVAL", "1h"),
         ];
         Self {
             server: TestServer::not_started(&environment),
@@ -175,6 +186,7 @@ impl World {
                 &[("content-type", "application/json")][..],
                 support::client::commit_request(&target(), mode).to_string(),
             ),
+            Restart => unreachable!("it is no request"),
         };
         let body = (!body.is_empty()).then_some(body.as_bytes());
         api.try_send(method, &path, headers, body).ok()
@@ -184,7 +196,7 @@ impl World {
     fn is_done(&self, operation: Operation) -> Option<bool> {
         let inspect = |session: usize| self.server.api().inspect(&self.sessions[session]);
         match operation {
-            Open(_) => None,
+            Open(_) | Restart => None,
             Put(session, part, content) => {
                 use sha2::{Digest, Sha256};
                 let sha256 = hex::encode(Sha256::digest(content.text().as_bytes()));
@@ -228,6 +240,8 @@ struct Record {
     points: Vec<String>,
     /// Number of points passed before each operation, and at the end.
     begins: Vec<usize>,
+    /// Number of points passed when the server was started again; the new process counts its own.
+    restart: usize,
     files: [usize; 2],
 }
 
@@ -241,9 +255,16 @@ fn record() -> Record {
     let log = world.server.scratch("points");
     world.server.set_variable("FAULT_LOG", log.to_str());
     world.server.restart();
-    let mut begins = Vec::new();
+    let (mut begins, mut restart) = (Vec::new(), 0);
     for &operation in SCENARIO {
         begins.push(points_in(&log).len());
+        if operation == Restart {
+            world.server.terminate();
+            restart = points_in(&log).len();
+            world.server.restart();
+            await_first_sweep(&log, restart);
+            continue;
+        }
         let answer = world.attempt(operation).expect("an answer");
         assert!(answer.status < 300, "{operation:?}: {answer:?}");
         world.note(operation, &answer);
@@ -253,11 +274,32 @@ fn record() -> Record {
     Record {
         points: points_in(&log)[..begins[SCENARIO.len()]].to_vec(),
         begins,
+        restart,
         files: world.files(),
     }
 }
 
+/// Waits until the sweep has removed what is due, and recorded that.
+fn await_first_sweep(log: &Path, restart: usize) {
+    wait_until("the first sweep is over", PATIENCE, || {
+        let points = points_in(log);
+        let removes = |point: &String| point == "After Remove ManifestList";
+        let last_removal = points[restart..].iter().rposition(removes)?;
+        let is_recorded = |point: &String| point == "After SyncFolder Journal";
+        let since = &points[restart + last_removal..];
+        since.iter().any(is_recorded).then_some(())
+    });
+}
+
 impl Record {
+    /// What arms the fault at a point in the process that passes it: the first, or the one started by the scenario.
+    fn fault(&self, index: usize, way: &str) -> [Option<String>; 2] {
+        match index.checked_sub(self.restart) {
+            None => [Some(format!("{index}:{way}")), None],
+            Some(after) => [None, Some(format!("{after}:{way}"))],
+        }
+    }
+
     /// The operation that a point lies in; `None` is the start.
     fn operation_at(&self, index: usize) -> Option<usize> {
         self.begins.iter().rposition(|begin| *begin <= index)
@@ -277,6 +319,9 @@ impl Record {
     /// Whether the disk's failure at a point must be told to the client: until an operation is synced in the journal,
     /// nothing may be acknowledged. (After it there may be more, as a commit's version hint.)
     fn must_refuse(&self, number: usize, index: usize) -> bool {
+        if SCENARIO[number] == Restart {
+            return false;
+        }
         // What follows the flush: two points each for the log's and the folder's sync.
         const POINTS_OF_SYNCS: usize = 4;
         (self.begins[number]..=self.decisive(number) + POINTS_OF_SYNCS).contains(&index)
@@ -303,21 +348,13 @@ impl Record {
 fn run_case(record: &Record, index: usize, way: &str) -> World {
     let mut world = World::new();
     let log = world.server.scratch("points");
-    world.server.set_variable("FAULT_LOG", log.to_str());
-    world
-        .server
-        .set_variable("FAULT_AT", Some(&format!("{index}:{way}")));
-    if let Err(end) = world.server.try_start() {
-        // Killed, or a disk that refuses at the start: a message and an exit.
-        if way == "kill" {
-            assert_eq!(end.signal(), Some(SIGKILL));
-        } else {
-            assert_eq!(end.code(), Some(1));
-        }
-        disarm(&mut world, record, index, &log);
-        world.server.restart();
-    }
+    let [first, second] = record.fault(index, way);
+    start_with_fault(&mut world, record, (index, way), &log, first.as_deref());
     for (number, &operation) in SCENARIO.iter().enumerate() {
+        if operation == Restart {
+            restart_with_fault(&mut world, record, index, &log, second.as_deref());
+            continue;
+        }
         let mut is_done = false;
         let mut must_refuse = record.must_refuse(number, index);
         for _ in 0..ATTEMPTS {
@@ -375,6 +412,54 @@ fn run_case(record: &Record, index: usize, way: &str) -> World {
     world
 }
 
+/// Starts the server for the first time, where the fault may hit it.
+fn start_with_fault(
+    world: &mut World,
+    record: &Record,
+    (index, way): (usize, &str),
+    log: &Path,
+    first: Option<&str>,
+) {
+    world.server.set_variable("FAULT_LOG", log.to_str());
+    world.server.set_variable("FAULT_AT", first);
+    if let Err(end) = world.server.try_start() {
+        // Killed, or a disk that refuses at the start: a message and an exit.
+        if way == "kill" {
+            assert_eq!(end.signal(), Some(SIGKILL));
+        } else {
+            assert_eq!(end.code(), Some(1));
+        }
+        disarm(world, record, index, log);
+        world.server.restart();
+    }
+}
+
+/// Ends the server and starts it again, while the fault may hit either.
+fn restart_with_fault(
+    world: &mut World,
+    record: &Record,
+    index: usize,
+    log: &Path,
+    second: Option<&str>,
+) {
+    world.server.send_sigterm();
+    world.server.wait_for_end();
+    world.server.set_variable("FAULT_AT", second);
+    if world.server.try_start().is_err() {
+        disarm(world, record, index, log);
+        return world.server.restart();
+    }
+    // What the first sweep does is answered to nobody.
+    wait_until("the fault is hit", PATIENCE, || {
+        (points_in(log).len() > index).then_some(())
+    });
+    if second.is_some_and(|fault| fault.ends_with("kill")) {
+        assert_eq!(world.server.wait_for_end().signal(), Some(SIGKILL));
+        disarm(world, record, index, log);
+        world.server.restart();
+    }
+}
+
 /// Asserts that the point was reached, and takes the fault out of the next start's environment.
 fn disarm(world: &mut World, record: &Record, index: usize, log: &Path) {
     assert_eq!(
@@ -394,8 +479,8 @@ fn assert_refusal(api: &Api, answer: Answer, way: &str) {
     }
 }
 
-/// What must be so at the end of every run, at a server that was started anew: the three commits, once each, in order; and
-/// nothing staged.
+/// What must be so at the end of every run, at a server that was started anew: all sessions committed, the snapshots that the table
+/// keeps once each, in order; and nothing staged.
 fn assert_end(world: &mut World) {
     world
         .server
@@ -405,7 +490,8 @@ fn assert_end(world: &mut World) {
         .set_variable("CALVE_CLEANING__INTERVAL", Some("50ms"));
     world.server.set_variable("FAULT_AT", None);
     world.server.set_variable("FAULT_LOG", None);
-    world.server.terminate();
+    world.server.send_sigterm();
+    world.server.wait_for_end();
     world.server.restart();
     let folders = ["staging", "packs"].map(|folder| world.server.data_dir().join(folder));
     wait_until("nothing is staged", PATIENCE, || {
@@ -419,7 +505,8 @@ fn assert_end(world: &mut World) {
         let inspected = api.inspect(session).expect_json(200);
         assert_eq!(inspected["state"], "committed", "{inspected}");
     }
-    assert_eq!(committed_sessions(world), world.sessions);
+    let kept = &world.sessions[SESSIONS - SNAPSHOTS..];
+    assert_eq!(committed_sessions(world), kept);
 }
 
 /// The sessions in the current metadata file's snapshots, oldest first.
@@ -486,8 +573,8 @@ fn every_durable_step_can_fail_and_nothing_is_lost_or_doubled() {
     for (world, table) in read().zip(assert_tables_hold(&tables)) {
         world.server.assert_sound();
         assert_eq!(
-            snapshot_chain(&table).len(),
-            SESSIONS,
+            kept_chain(&table).len(),
+            SNAPSHOTS,
             "{}",
             world.server.log_tail()
         );

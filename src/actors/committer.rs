@@ -2,22 +2,24 @@
 //! by side.
 //!
 //! A committer is started when a commit names its target and ends when it was idle for a while. It holds no
-//! state: the table's is in the catalog, the session's comes with the message.
+//! state but the queue of commits that wait while others run; appends among them are published together
+//! ([`crate::table::group`]). The table's state is in the catalog, the session's comes with the message.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
+use tokio::sync::oneshot;
 use tracing::{Instrument, Span};
 
 use super::{ASK_ATTEMPTS, ArbiterPool, RunningCommits, Surroundings, unreachable_actor};
-use crate::domain::{CommitReceipt, CommitRequest, Session, Target};
+use crate::domain::{CommitReceipt, CommitRequest, Session, SessionId, Target};
 use crate::error::Result;
-use crate::table::commit;
+use crate::table::group::{self, GROUP_COMMITS_MAX, WaitingCommit};
 
-/// Commits waiting for one table; sessions beyond that wait to enqueue. One session has one commit.
-const MAILBOX_MESSAGES_MAX: usize = 1024;
+/// Commits waiting for one table; more are refused, and their clients come again. One session has one commit.
+const QUEUED_COMMITS_MAX: usize = 1024;
 /// A committer without work leaves memory after this time.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 
@@ -53,6 +55,7 @@ impl Committers {
         span: Span,
     ) -> Result<CommitReceipt> {
         let _running = self.running.enter();
+        let session: Arc<Session> = session.into();
         let mode = request.conflict_resolution.name();
         let mut outcome = Err(unreachable_actor("committer"));
         for _ in 0..ASK_ATTEMPTS {
@@ -87,6 +90,8 @@ impl Committers {
             target: target.clone(),
             surroundings: self.surroundings.clone(),
             live: self.live.clone(),
+            queue: VecDeque::new(),
+            is_running: false,
             last_activity: Instant::now(),
         };
         let address = Committer::start_in_arbiter(&self.arbiters.pick(), |_| committer);
@@ -99,9 +104,16 @@ impl Committers {
 #[derive(Debug, Message)]
 #[rtype(result = "Result<CommitReceipt>")]
 struct RunCommit {
-    session: Box<Session>,
+    session: Arc<Session>,
     request: CommitRequest,
     span: Span,
+}
+
+/// A commit in the queue, and who wants its outcome.
+struct Queued {
+    commit: WaitingCommit,
+    span: Span,
+    reply: oneshot::Sender<Result<CommitReceipt>>,
 }
 
 /// The actor of one target.
@@ -109,6 +121,8 @@ struct Committer {
     target: Target,
     surroundings: Arc<Surroundings>,
     live: Arc<Mutex<HashMap<Target, Addr<Committer>>>>,
+    queue: VecDeque<Queued>,
+    is_running: bool,
     last_activity: Instant,
 }
 
@@ -116,9 +130,10 @@ impl Actor for Committer {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
-        context.set_mailbox_capacity(MAILBOX_MESSAGES_MAX);
+        context.set_mailbox_capacity(QUEUED_COMMITS_MAX);
         context.run_interval(IDLE_MAX, |actor, context| {
-            if actor.last_activity.elapsed() >= IDLE_MAX {
+            let is_idle = !actor.is_running && actor.queue.is_empty();
+            if is_idle && actor.last_activity.elapsed() >= IDLE_MAX {
                 let mut live = actor.live.lock().unwrap_or_else(PoisonError::into_inner);
                 live.remove(&actor.target);
                 context.stop();
@@ -127,39 +142,84 @@ impl Actor for Committer {
     }
 }
 
-/// Exclusive: the next commit of the table starts when this one has ended.
+/// Other messages are handled while the commit waits and runs; they queue behind it.
 impl Handler<RunCommit> for Committer {
-    type Result = AtomicResponse<Self, Result<CommitReceipt>>;
+    type Result = ResponseActFuture<Self, Result<CommitReceipt>>;
 
-    fn handle(&mut self, message: RunCommit, _context: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, message: RunCommit, context: &mut Self::Context) -> Self::Result {
+        if self.queue.len() >= QUEUED_COMMITS_MAX {
+            return Box::pin(fut::ready(Err(unreachable_actor("committer"))));
+        }
         let RunCommit {
             session,
             request,
             span,
         } = message;
+        let (reply, outcome) = oneshot::channel();
+        self.queue.push_back(Queued {
+            commit: WaitingCommit { session, request },
+            span,
+            reply,
+        });
+        self.run_next(context);
+        // Dropped with the actor, so that its asker asks the next one.
+        let outcome = outcome.into_actor(self);
+        Box::pin(outcome.map(|outcome, _actor, _context| {
+            outcome.unwrap_or_else(|_| Err(unreachable_actor("committer")))
+        }))
+    }
+}
+
+impl Committer {
+    /// Runs what waits, unless something is running.
+    fn run_next(&mut self, context: &mut Context<Self>) {
+        if self.is_running || self.queue.is_empty() {
+            return;
+        }
+        self.is_running = true;
+        let waiting: Vec<WaitingCommit> = self
+            .queue
+            .iter()
+            .take(GROUP_COMMITS_MAX)
+            .map(|queued| queued.commit.clone())
+            .collect();
+        let span = self.queue.front().map(|queued| queued.span.clone());
         let surroundings = self.surroundings.clone();
-        let running = async move {
-            let started = Instant::now();
-            let outcome = commit::commit(&surroundings.commits, &session, &request).await;
-            let metrics = &surroundings.metrics;
-            metrics
-                .commit_seconds
-                .observe(started.elapsed().as_secs_f64());
-            if let Ok(receipt) = &outcome {
-                tracing::info!(
-                    session_id = %session.id, table = %request.target,
-                    mode = request.conflict_resolution.name(),
-                    commit_id = receipt.commit_id(), rows = receipt.rows_written,
-                    files = receipt.files_created, "committed"
-                );
+        let started = Instant::now();
+        let running = async move { group::run(&surroundings.commits, &waiting).await };
+        let running = running.instrument(span.unwrap_or_else(Span::none));
+        context.spawn(running.into_actor(self).map(move |ended, actor, context| {
+            actor.is_running = false;
+            actor.last_activity = Instant::now();
+            for (session, outcome) in ended {
+                actor.answer(&session, outcome, started);
             }
-            outcome
+            actor.run_next(context);
+        }));
+    }
+
+    /// Gives a commit's outcome to who waits for it.
+    fn answer(&mut self, session: &SessionId, outcome: Result<CommitReceipt>, started: Instant) {
+        let place = self
+            .queue
+            .iter()
+            .position(|queued| queued.commit.session.id == *session);
+        let Some(queued) = place.and_then(|place| self.queue.remove(place)) else {
+            return;
         };
-        AtomicResponse::new(Box::pin(running.instrument(span).into_actor(self).map(
-            |outcome, actor, _context| {
-                actor.last_activity = Instant::now();
-                outcome
-            },
-        )))
+        let metrics = &self.surroundings.metrics;
+        let seconds = started.elapsed().as_secs_f64();
+        metrics.commit_seconds.observe(seconds);
+        if let Ok(receipt) = &outcome {
+            let _in_span = queued.span.entered();
+            tracing::info!(
+                session_id = %session, table = %self.target,
+                mode = queued.commit.request.conflict_resolution.name(),
+                commit_id = receipt.commit_id(), rows = receipt.rows_written,
+                files = receipt.files_created, "committed"
+            );
+        }
+        // Who asked may be gone; a repeat gets the stored answer.
+        let _ = queued.reply.send(outcome);
     }
 }

@@ -16,6 +16,9 @@
 //! **Packs.** One that takes no more parts goes when no open session has a part in it. Where this run of the server counts
 //! the parts of a pack it goes sooner, with its last part.
 //!
+//! **Tables.** Version hints that readers see already are made durable. What snapshots alone needed that expired `cleaning.grace`
+//! ago is removed ([`crate::table::removal`]).
+//!
 //! **What is never removed**: what a record refers to; staged files that were written within `cleaning.grace`, or that only
 //! one sweep has seen; table files without an intent that is known to be dead. What cannot be read is left alone.
 
@@ -36,6 +39,7 @@ use crate::domain::{CommitIntent, Session, SessionId, SessionState};
 use crate::error::Result;
 use crate::store::journal::{Write, WriteError};
 use crate::store::{durable, keys, packs, records};
+use crate::table::removal;
 
 /// Sessions ended or forgotten in one sweep; the rest waits for the next.
 const SESSIONS_PER_SWEEP_MAX: usize = 10_000;
@@ -49,6 +53,8 @@ pub struct SweepReport {
     pub forgotten_sessions: usize,
     /// Commits that were cut off, of which nothing is left now.
     pub undone_commits: usize,
+    /// Version hints made durable.
+    pub settled_hints: usize,
     /// Files removed, in the staging folder and in tables' folders.
     pub removed_files: usize,
 }
@@ -91,6 +97,7 @@ impl Sweeper {
         let now = self.surroundings.clock.now();
         let mut report = SweepReport::default();
         self.undo_cut_off_commits(&mut report);
+        self.tidy_tables(now, &mut report);
         for session in self.ended_sessions(now)? {
             let journal = &self.surroundings.journal;
             match verdict(&session, now, self.retention) {
@@ -151,11 +158,25 @@ impl Sweeper {
     /// Gives the number of files removed.
     fn undo(&self, intent: &CommitIntent) -> Result<usize> {
         let commits = &self.surroundings.commits;
-        let removed_files = commits
-            .storage
-            .remove_attempt(&intent.target, intent.attempt)?;
-        Handle::current().block_on(commits.catalog.abandon(intent.attempt))?;
+        let attempts = [intent.attempt];
+        let removed_files = commits.storage.remove_attempts(&intent.target, &attempts)?;
+        Handle::current().block_on(commits.catalog.abandon(&attempts))?;
         Ok(removed_files)
+    }
+
+    /// Makes version hints durable, and removes what tables' expired snapshots alone needed. What fails is left for the next
+    /// sweep.
+    fn tidy_tables(&self, now: DateTime<Utc>, report: &mut SweepReport) {
+        let commits = &self.surroundings.commits;
+        let (catalog, storage) = (commits.catalog.as_ref(), commits.storage.as_ref());
+        match Handle::current().block_on(catalog.settle_hints()) {
+            Ok(settled) => report.settled_hints += settled,
+            Err(error) => tracing::warn!(%error, "version hints are due"),
+        }
+        match removal::remove_due(catalog, storage, now - self.grace) {
+            Ok(removed) => report.removed_files += removed,
+            Err(error) => tracing::warn!(%error, "files of expired snapshots stay for now"),
+        }
     }
 
     /// Sessions that are to be ended or forgotten.
@@ -362,6 +383,7 @@ fn log(outcome: Result<SweepReport>) {
             expired_sessions = report.expired_sessions,
             forgotten_sessions = report.forgotten_sessions,
             undone_commits = report.undone_commits,
+            settled_hints = report.settled_hints,
             removed_files = report.removed_files,
             "swept"
         ),

@@ -144,10 +144,10 @@ kinds! {
         "The session ended longer ago than `cleaning.retention`. The next sweep forgets it."
     VersionHintDue "version_hint_due" Due
         "A crash came between a commit and the writing of version-hint.text. The next start writes it."
+    ExpiredFilesDue "expired_files_due" Due
+        "Snapshots of the table expired, and what they alone needed is yet to be removed. A sweep removes it `cleaning.grace` after they expired."
     PartRecordSuperseded "part_record_superseded" Note
         "Rests of longer part records that were replaced. They go when their session is forgotten; --repair removes them now."
-    ReceiptSnapshotExpired "receipt_snapshot_expired" Note
-        "A commit's snapshot is no longer in its table, whose older history somebody has expired."
     OldMetadataMissing "old_metadata_missing" Note
         "An earlier metadata file that the table's metadata log names is gone. No reader needs it."
     OldMetadataUnlisted "old_metadata_unlisted" Note

@@ -39,12 +39,9 @@ fn receipt_fault(
     // A table that cannot be read is a finding of its own.
     let table = tables.get(&receipt.table)?;
     let Some(snapshot) = table.snapshots.get(&id) else {
-        let kind = if table.is_history_expired {
-            Kind::ReceiptSnapshotExpired
-        } else {
-            Kind::ReceiptSnapshotMissing
-        };
-        return Some((kind, format!("snapshot {id}")));
+        // Old snapshots expire.
+        let is_missing = !table.is_history_expired;
+        return is_missing.then(|| (Kind::ReceiptSnapshotMissing, format!("snapshot {id}")));
     };
     if snapshot.session.as_deref() != Some(session.as_str()) {
         let said = snapshot.session.as_deref().unwrap_or("none");

@@ -8,7 +8,7 @@ use super::repair::Repair;
 use super::report::{Finding, Kind, Mode};
 use super::{Context, cause};
 use crate::control::Entries;
-use crate::domain::{PartNumber, Session, SessionId, SessionState, Target};
+use crate::domain::{Expired, PartNumber, Session, SessionId, SessionState, Target};
 use crate::store::{keys, records};
 
 /// What the records say.
@@ -24,6 +24,8 @@ pub(super) struct Records {
     pub(super) opaque_tables: BTreeSet<Target>,
     /// Tables whose version hint has yet to be written.
     pub(super) due_hints: BTreeSet<Target>,
+    /// What expired snapshots of tables alone needed and is yet to be removed.
+    pub(super) expired: BTreeMap<Target, Vec<Expired>>,
     /// Commit attempts that have not ended. Their files have these ids in their names.
     pub(super) attempts: BTreeSet<Uuid>,
 }
@@ -45,6 +47,8 @@ pub(super) fn read(context: &Context, entries: &Entries, findings: &mut Vec<Find
             records.read_pointer(target, value, findings);
         } else if let Some(target) = keys::pending_hint_target(key) {
             records.due_hints.insert(target);
+        } else if let Some(target) = keys::expired_target(key) {
+            records.read_expired(target, value, findings);
         } else if let Some(attempt) = keys::intent_attempt(key) {
             records.attempts.insert(attempt);
         } else if !is_known(key) {
@@ -95,6 +99,15 @@ impl Records {
             Err(error) => {
                 findings.push(Finding::new(Kind::RecordUnreadable, cause(&error)).table(&target));
                 self.opaque_tables.insert(target);
+            }
+        }
+    }
+
+    fn read_expired(&mut self, target: Target, value: &[u8], findings: &mut Vec<Finding>) {
+        match records::expired_in(value) {
+            Ok(expired) => self.expired.entry(target).or_default().push(expired),
+            Err(error) => {
+                findings.push(Finding::new(Kind::RecordUnreadable, cause(&error)).table(&target));
             }
         }
     }

@@ -13,9 +13,9 @@ use super::repair::Repair;
 use super::report::{Finding, Kind, Looked, Mode};
 use super::snapshots::{SnapshotCheck, TableFacts};
 use super::staging::push_foreign;
-use crate::domain::Target;
-use crate::table::TableStorage;
+use crate::domain::{Expired, Target};
 use crate::table::storage::{VERSION_HINT_FILE, local_path, version_hint};
+use crate::table::{TableStorage, history};
 
 /// What is known of a table that could be read.
 pub(super) type Tables = BTreeMap<Target, TableFacts>;
@@ -39,7 +39,9 @@ pub(super) fn check(
     for (target, location) in &records.tables {
         looked.tables += 1;
         let mut table = TableCheck::new(context, target, &mut attempt_files);
-        let facts = table.run(location, records.due_hints.contains(target), looked)?;
+        let expired = records.expired.get(target).map_or(&[][..], Vec::as_slice);
+        let is_hint_due = records.due_hints.contains(target);
+        let facts = table.run(location, is_hint_due, expired, looked)?;
         findings.append(&mut table.findings);
         tables.extend(facts.map(|facts| (target.clone(), facts)));
     }
@@ -79,6 +81,7 @@ impl<'a> TableCheck<'a> {
         &mut self,
         location: &str,
         is_hint_due: bool,
+        expired: &[Expired],
         looked: &mut Looked,
     ) -> Result<Option<TableFacts>, String> {
         let Some(metadata) = self.metadata(location) else {
@@ -92,7 +95,8 @@ impl<'a> TableCheck<'a> {
         self.check_hint(location, is_hint_due);
         self.add_referenced(location, &metadata, &mut referenced);
         if is_complete {
-            self.check_files(&metadata, &referenced)?;
+            let due = self.expired_files(expired);
+            self.check_files(&metadata, &referenced, &due)?;
         }
         Ok(Some(facts))
     }
@@ -194,19 +198,44 @@ impl<'a> TableCheck<'a> {
         );
     }
 
+    /// Files that only expired snapshots needed. Of those that cannot be read nothing is known to be due.
+    fn expired_files(&self, expired: &[Expired]) -> HashSet<PathBuf> {
+        let metadata_folder = self.folder.join("metadata");
+        let mut due = HashSet::new();
+        for one in expired {
+            let found = files::guarded(|| {
+                history::superfluous(&self.context.storage, self.target, one)
+                    .map_err(|error| error.to_string())
+            });
+            if let Ok(found) = found {
+                due.extend(found.data_files.iter().map(|location| local_path(location)));
+                let names = found.manifests.iter().chain(&found.lists_and_metadata);
+                due.extend(names.map(|name| metadata_folder.join(name)));
+            }
+        }
+        due
+    }
+
     /// Looks for files that nothing refers to.
     fn check_files(
         &mut self,
         metadata: &TableMetadata,
         referenced: &HashSet<PathBuf>,
+        due: &HashSet<PathBuf>,
     ) -> Result<(), String> {
         let hint = self.folder.join("metadata").join(VERSION_HINT_FILE);
         let log = metadata.metadata_log().iter();
         let oldest_listed = log
             .filter_map(|entry| version(version_hint(&entry.metadata_file)))
             .min();
+        let (mut due_files, mut due_bytes) = (0, 0);
         for file in files::files_below(&self.folder)? {
             if file.path == hint || referenced.contains(&file.path) {
+                continue;
+            }
+            if due.contains(&file.path) {
+                due_files += 1;
+                due_bytes += file.bytes;
                 continue;
             }
             let Some(mut finding) =
@@ -223,6 +252,11 @@ impl<'a> TableCheck<'a> {
                 finding.kind = Kind::OldMetadataUnlisted;
             }
             self.findings.push(finding.table(self.target));
+        }
+        if due_files > 0 && self.context.mode == Mode::Offline {
+            let finding = Finding::new(Kind::ExpiredFilesDue, format!("{due_files} files"));
+            let finding = finding.table(self.target).bytes(due_bytes);
+            self.findings.push(finding);
         }
         Ok(())
     }

@@ -3,10 +3,12 @@
 //! Nothing here does I/O; time and randomness come in as arguments.
 
 pub mod cleaning;
+pub mod expiry;
 pub mod ids;
 pub mod part;
 pub mod session;
 
+pub use expiry::{Expired, ListedSnapshot, Retention};
 pub use ids::{PartNumber, SessionId, Target};
 pub use part::{ColumnRecord, ColumnType, DataFileRecord, PartKind, PartRecord};
 pub use session::{

@@ -29,6 +29,8 @@ pub enum Operation {
     Link,
     /// A folder's names are synced.
     SyncFolder,
+    /// A file that nothing refers to any more loses its name.
+    Remove,
 }
 
 /// To what it is done.
@@ -50,7 +52,7 @@ pub enum Artifact {
     Manifest,
     /// A manifest list.
     ManifestList,
-    /// A table's metadata file.
+    /// A table's metadata file; the table's folder of them, of manifests and of manifest lists.
     Metadata,
     /// A table's version hint.
     VersionHint,
@@ -76,15 +78,14 @@ pub const STEPS: &[(Operation, Artifact)] = &[
     (Operation::Rename, Artifact::DataFile),
     (Operation::Link, Artifact::DataFile),
     (Operation::SyncFolder, Artifact::DataFile),
+    (Operation::Remove, Artifact::DataFile),
     (Operation::Sync, Artifact::Manifest),
-    (Operation::Rename, Artifact::Manifest),
-    (Operation::SyncFolder, Artifact::Manifest),
+    (Operation::Remove, Artifact::Manifest),
     (Operation::Sync, Artifact::ManifestList),
-    (Operation::Rename, Artifact::ManifestList),
-    (Operation::SyncFolder, Artifact::ManifestList),
+    (Operation::Remove, Artifact::ManifestList),
     (Operation::Sync, Artifact::Metadata),
-    (Operation::Rename, Artifact::Metadata),
     (Operation::SyncFolder, Artifact::Metadata),
+    (Operation::Remove, Artifact::Metadata),
     (Operation::Sync, Artifact::VersionHint),
     (Operation::Rename, Artifact::VersionHint),
     (Operation::SyncFolder, Artifact::VersionHint),

@@ -8,7 +8,8 @@
 //! | `s/<session id>` | the session's record |
 //! | `p/<session id>/<part, u16 big-endian>/<chunk, u16 big-endian>` | a part's record, in chunks |
 //! | `t/<workspace>.<collection>.<dataset>` | the table's current metadata location |
-//! | `h/<workspace>.<collection>.<dataset>` | the table's version hint has yet to be written |
+//! | `h/<workspace>.<collection>.<dataset>` | the table's version hint, for this metadata location, is not known to be durable |
+//! | `x/<time, u64 big-endian ms>/<workspace>.<collection>.<dataset>` | what a publication made superfluous has yet to be removed |
 //! | `i/<attempt, 32 hex digits>` | a commit attempt that is running, or that was cut off |
 
 use uuid::Uuid;
@@ -19,6 +20,8 @@ use crate::domain::{PartNumber, SessionId, Target};
 pub const MARKER: &[u8] = b"m";
 /// Every hint that has yet to be written.
 pub const PENDING_HINTS: &[u8] = b"h/";
+/// Everything that has yet to be removed, the oldest first.
+pub const EXPIRED: &[u8] = b"x/";
 /// Every commit attempt that has not ended.
 pub const INTENTS: &[u8] = b"i/";
 /// Number of open sessions.
@@ -94,6 +97,18 @@ pub fn pending_hint_target(key: &[u8]) -> Option<Target> {
     target_after(PENDING_HINTS, key)
 }
 
+/// What a table's publication at this time made superfluous. Times of a table grow strictly.
+pub fn expired(target: &Target, time_ms: i64) -> Vec<u8> {
+    let time_ms = u64::try_from(time_ms).unwrap_or(0).to_be_bytes();
+    [EXPIRED, &time_ms, b"/", target.to_string().as_bytes()].concat()
+}
+
+/// The target in the key of what a publication made superfluous.
+pub fn expired_target(key: &[u8]) -> Option<Target> {
+    let (_, target) = key.strip_prefix(EXPIRED)?.split_first_chunk::<8>()?;
+    target_after(b"/", target)
+}
+
 /// The target in the key of a table's pointer.
 pub fn table_target(key: &[u8]) -> Option<Target> {
     target_after(TABLES, key)
@@ -135,6 +150,10 @@ mod tests {
         let target = Target::new("a", "b", "c").unwrap();
         assert_eq!(table_target(&table(&target)), Some(target.clone()));
         assert_eq!(pending_hint_target(&pending_hint(&target)), Some(target));
+        let target = Target::new("a", "b", "c").unwrap();
+        assert_eq!(expired_target(&expired(&target, 300)), Some(target.clone()));
+        assert!(expired(&target, 255) < expired(&target, 256));
+        assert_eq!(expired_target(b"x/1234567/a.b.c"), None);
         let attempt = Uuid::from_u128(9);
         assert_eq!(intent_attempt(&intent(attempt)), Some(attempt));
         assert_eq!(pending_hint_target(b"h/a.b"), None);

@@ -19,8 +19,8 @@ use uuid::Uuid;
 use super::journal::{Expectation, Journal, Write};
 use super::keys;
 use crate::domain::{
-    CommitIntent, CommitReceipt, CommitRequest, PartNumber, PartRecord, Session, SessionId,
-    SessionState, Target,
+    CommitIntent, CommitReceipt, CommitRequest, Expired, PartNumber, PartRecord, Session,
+    SessionId, SessionState, Target,
 };
 use crate::error::{Error, Result};
 
@@ -360,25 +360,38 @@ pub fn receipt_in(session_value: &[u8]) -> Result<Option<CommitReceipt>> {
     Ok(record.committed.map(|committed| committed.receipt))
 }
 
-/// The write that says what a commit attempt is about to do.
-pub fn begin_commit(intent: &CommitIntent) -> Result<Write> {
-    let value = encode(IntentRecord {
-        session: intent.session.clone(),
-        target: intent.target.clone(),
-        begun_at: intent.begun_at,
-    })?;
+/// The write that says what commit attempts are about to do.
+pub fn begin_commits<'a>(intents: impl Iterator<Item = &'a CommitIntent>) -> Result<Write> {
+    let put = |intent: &CommitIntent| {
+        let value = encode(IntentRecord {
+            session: intent.session.clone(),
+            target: intent.target.clone(),
+            begun_at: intent.begun_at,
+        })?;
+        Ok((keys::intent(intent.attempt), value))
+    };
     Ok(Write {
-        puts: vec![(keys::intent(intent.attempt), value)],
+        puts: intents.map(put).collect::<Result<_>>()?,
         ..Write::default()
     })
 }
 
-/// The write that forgets a commit attempt of which nothing is left.
-pub fn end_commit(attempt: Uuid) -> Write {
+/// The write that forgets commit attempts of which nothing is left.
+pub fn end_commits(attempts: &[Uuid]) -> Write {
     Write {
-        removes: vec![keys::intent(attempt)],
+        removes: attempts.iter().map(|id| keys::intent(*id)).collect(),
         ..Write::default()
     }
+}
+
+/// The bytes of what a publication made superfluous.
+pub fn expired_value(expired: &Expired) -> Result<Vec<u8>> {
+    encode(expired)
+}
+
+/// What a publication made superfluous, in its bytes.
+pub fn expired_in(value: &[u8]) -> Result<Expired> {
+    decode("expired snapshots", value)
 }
 
 /// Commit attempts that have not ended. Blocks.

@@ -1,31 +1,42 @@
-//! Builds a table's next metadata: manifests, manifest list, snapshot, schema change, all in one step.
+//! Builds a table's next metadata: manifests, manifest list, snapshot, schema change, all in one step. What is written is
+//! written to memory; the caller makes it durable.
 //!
 //! The crate's transactions only know fast append, so this uses its public spec types. Facts kept here:
 //!
 //! * Added files carry no sequence number of their own; they inherit the snapshot's.
 //! * An overwrite writes every file that was alive as *deleted* in a manifest of the new snapshot, with both
 //!   its original sequence numbers, so that incremental readers see the deletion.
-//! * Manifests that hold nothing but deletions are not carried on; those of a widened column are written anew.
+//! * Manifests that hold nothing but deletions are not carried on; those of a widened column are written anew; of the others
+//!   some are merged ([`super::merging`]): their files are then *existing*, with the snapshot and both sequence numbers they had.
+//! * A snapshot says in its summary how many of its parent's manifests it has not (`manifests-replaced`), so that it is known
+//!   without reading what goes when its parent does.
+//! * Snapshots beyond the table's retention leave the metadata in the same step.
 //! * Timestamps grow strictly, whatever the machine's clock does.
 //! * Summary: the session's facts first, computed counts after them, so that no message can fake a count.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use iceberg::io::FileIO;
 use iceberg::spec::{
-    DataFile, FormatVersion, MAIN_BRANCH, ManifestContentType, ManifestFile, ManifestList,
-    ManifestListWriter, ManifestWriterBuilder, NestedFieldRef, Operation, PartitionSpec,
-    PartitionSpecRef, SchemaRef, Snapshot, SnapshotReference, SnapshotRetention,
-    SnapshotSummaryCollector, SortOrder, Summary, TableMetadata, TableMetadataBuildResult,
-    TableMetadataBuilder,
+    DataFile, FormatVersion, MAIN_BRANCH, ManifestFile, NestedFieldRef, Operation, PartitionSpec,
+    SchemaRef, Snapshot, SnapshotRef, SnapshotReference, SnapshotRetention,
+    SnapshotSummaryCollector, SortOrder, Summary, TableMetadata, TableMetadataBuilder,
 };
 use uuid::Uuid;
 
+mod manifests;
+
+use manifests::{ManifestCounts, assign_sequence_number};
+
 use super::catalog::BaseTable;
+use super::history;
+use super::settings::{TableSettings, new_table_properties};
 use super::storage::TableStorage;
-use super::widening;
 use crate::clock::snapshot_id;
+use crate::config::TablesConfig;
 use crate::domain::Target;
 use crate::error::{Error, Result};
 use crate::ingest::data_file::iceberg_schema;
@@ -45,31 +56,64 @@ const ZERO_TOTALS: [&str; 3] = [
     "total-equality-deletes",
 ];
 
+/// How many snapshots leave a table at once: more than a publication adds, and few enough for their record. What is beyond the
+/// retention for longer goes with the next commits.
+const EXPIRED_AT_ONCE_MAX: usize = 50;
+
 /// What a snapshot is to hold.
 pub struct SnapshotPlan<'a> {
     /// The table.
     pub target: &'a Target,
     /// Its state before; `None` for a new table.
     pub base: Option<&'a BaseTable>,
+    /// Whether that state is one of the same publication: its metadata file will never be written, and its newest manifests
+    /// are not there yet.
+    pub base_is_unpublished: bool,
+    /// Whether snapshots beyond the retention go.
+    pub expires: bool,
     /// Its schema after.
     pub schema: &'a SchemaPlan,
     /// Whether what was alive before is deleted.
     pub replaces: bool,
     /// Facts for the summary: message, session.
     pub properties: BTreeMap<String, String>,
+    /// What new tables say of their upkeep.
+    pub defaults: &'a TablesConfig,
     /// The time.
     pub now: DateTime<Utc>,
     /// Random: names the snapshot's files, and the snapshot.
     pub attempt: Uuid,
 }
 
+/// A snapshot that was built.
+#[derive(Debug)]
+pub struct BuiltSnapshot {
+    /// Its id.
+    pub snapshot_id: i64,
+    /// The table's metadata with it.
+    pub metadata: TableMetadata,
+    /// Its manifests.
+    pub manifests: Vec<ManifestFile>,
+    /// What must be durable before it is published: locations and contents.
+    pub files: Vec<(String, Bytes)>,
+    /// Locations of metadata files that left the metadata log.
+    pub old_metadata: Vec<String>,
+    /// Snapshots that left the table, oldest first; then the oldest that stayed.
+    pub expired: Vec<SnapshotRef>,
+}
+
 /// A snapshot that is being built: metadata with its schema, before the snapshot itself.
 pub struct SnapshotBuilder<'a> {
     plan: SnapshotPlan<'a>,
     storage: &'a dyn TableStorage,
+    settings: TableSettings,
     metadata: TableMetadataBuilder,
     preview: TableMetadata,
     snapshot_id: i64,
+    /// Takes what is written.
+    memory: FileIO,
+    /// Locations of what was written there.
+    written: Vec<String>,
 }
 
 impl<'a> SnapshotBuilder<'a> {
@@ -77,8 +121,8 @@ impl<'a> SnapshotBuilder<'a> {
     pub fn start(plan: SnapshotPlan<'a>, storage: &'a dyn TableStorage) -> Result<Self> {
         let location = storage.location(plan.target);
         let metadata = match plan.base {
-            None => new_table(&plan.schema.fields, location)?,
-            Some(base) => changed_table(base, plan.schema, plan.replaces)?,
+            None => new_table(&plan.schema.fields, location, plan.defaults)?,
+            Some(base) => changed_table(base, &plan)?,
         };
         let metadata = with_open_columns(metadata, plan.base, &plan.schema.open)?;
         let preview = metadata.clone().build()?.metadata;
@@ -91,13 +135,15 @@ impl<'a> SnapshotBuilder<'a> {
         if !preview.default_partition_spec().is_unpartitioned() {
             return Err(Error::internal("the table is partitioned"));
         }
-        let snapshot_id = snapshot_id(plan.attempt);
         Ok(Self {
+            settings: TableSettings::read(preview.properties(), plan.defaults),
+            snapshot_id: snapshot_id(plan.attempt),
             plan,
             storage,
             metadata,
             preview,
-            snapshot_id,
+            memory: FileIO::new_with_memory(),
+            written: Vec::new(),
         })
     }
 
@@ -106,13 +152,8 @@ impl<'a> SnapshotBuilder<'a> {
         self.preview.current_schema()
     }
 
-    /// The snapshot's id.
-    pub fn snapshot_id(&self) -> i64 {
-        self.snapshot_id
-    }
-
-    /// Writes manifests and manifest list, and builds the metadata. The futures of the storage block.
-    pub async fn build(&self, added: Vec<DataFile>) -> Result<TableMetadataBuildResult> {
+    /// Writes manifests and manifest list to memory, and builds the metadata. The futures of the storage block.
+    pub async fn build(mut self, added: Vec<DataFile>) -> Result<BuiltSnapshot> {
         let spec = self.preview.default_partition_spec().clone();
         let mut collector = SnapshotSummaryCollector::default();
         let mut manifests = Vec::new();
@@ -123,187 +164,84 @@ impl<'a> SnapshotBuilder<'a> {
             manifests.push(self.write_added(added, &spec).await?);
         }
         let before = self.manifests_before().await?;
+        let counts = ManifestCounts::of(&before);
         if self.plan.replaces {
-            manifests.extend(self.write_deleted(before, &mut collector).await?);
+            manifests.extend(self.write_deleted(&before, &mut collector).await?);
         } else {
-            manifests.extend(self.carried_on(before).await?);
+            manifests.extend(self.carried_on(&before).await?);
         }
-        let list_location = self.write_list(manifests).await?;
+        let summary = self.summary(&collector, counts.after(&manifests));
+        let sequence_number = self.preview.next_sequence_number();
+        manifests
+            .iter_mut()
+            .for_each(|manifest| assign_sequence_number(manifest, sequence_number));
+        let list_location = self.write_list(&manifests).await?;
         let snapshot = Snapshot::builder()
             .with_snapshot_id(self.snapshot_id)
             .with_parent_snapshot_id(self.preview.current_snapshot_id())
-            .with_sequence_number(self.preview.next_sequence_number())
+            .with_sequence_number(sequence_number)
             .with_timestamp_ms(self.timestamp_ms())
             .with_manifest_list(list_location)
-            .with_summary(self.summary(&collector))
+            .with_summary(summary)
             .with_schema_id(self.preview.current_schema_id())
             .build();
+        let expired = self.expired(&snapshot);
+        // The last of them stays.
+        let gone = expired.iter().rev().skip(1);
+        let gone: Vec<i64> = gone.map(|snapshot| snapshot.snapshot_id()).collect();
         let branch = SnapshotReference::new(
             self.snapshot_id,
             SnapshotRetention::branch(None, None, None),
         );
-        Ok(self
-            .metadata
-            .clone()
-            .add_snapshot(snapshot)?
-            .set_ref(MAIN_BRANCH, branch)?
-            .build()?)
+        let built = self.metadata.add_snapshot(snapshot)?;
+        let built = built.set_ref(MAIN_BRANCH, branch)?;
+        let built = built.remove_snapshots(&gone).build()?;
+        let mut files = Vec::new();
+        for location in self.written {
+            let bytes = self.memory.new_input(&location)?.read().await?;
+            files.push((location, bytes));
+        }
+        let old_metadata = built.expired_metadata_logs.into_iter();
+        let removes = self.settings.removes_old_metadata;
+        Ok(BuiltSnapshot {
+            snapshot_id: self.snapshot_id,
+            metadata: built.metadata,
+            manifests,
+            files,
+            old_metadata: old_metadata
+                .filter(|_| removes)
+                .map(|entry| entry.metadata_file)
+                .collect(),
+            expired,
+        })
+    }
+
+    /// The snapshots that go with this one, oldest first, then the oldest that stays; none where none goes. Where the snapshots
+    /// are not one chain, or a branch or tag holds them, they stay: what they need cannot be told from what was dropped.
+    fn expired(&self, newest: &Snapshot) -> Vec<SnapshotRef> {
+        let Some(base) = self.plan.base.filter(|_| self.plan.expires) else {
+            return Vec::new();
+        };
+        let Some(mut chain) = history::chain(&self.preview) else {
+            return Vec::new();
+        };
+        chain.push(Arc::new(newest.clone()));
+        let times: Vec<i64> = chain.iter().map(|one| one.timestamp_ms()).collect();
+        let retention = &self.settings.retention;
+        let beyond = retention.expired(&times, newest.timestamp_ms());
+        let is_free = |one: &&SnapshotRef| {
+            !base.named_snapshots.contains(&one.snapshot_id())
+                && history::is_in_folder(&self.preview, one)
+        };
+        let free = chain.iter().take_while(is_free).count();
+        match beyond.min(free).min(EXPIRED_AT_ONCE_MAX) {
+            0 => Vec::new(),
+            count => chain.into_iter().take(count + 1).collect(),
+        }
     }
 
     fn metadata_file(&self, name: &str) -> String {
         format!("{}/metadata/{name}", self.preview.location())
-    }
-
-    fn manifest_writer(
-        &self,
-        index: usize,
-        schema: SchemaRef,
-        spec: PartitionSpec,
-    ) -> Result<ManifestWriterBuilder> {
-        let location = self.metadata_file(&format!("{}-m{index}.avro", self.plan.attempt));
-        let output = self.storage.files().new_output(location)?;
-        Ok(ManifestWriterBuilder::new(
-            output,
-            Some(self.snapshot_id),
-            schema,
-            spec,
-        ))
-    }
-
-    async fn write_added(
-        &self,
-        added: Vec<DataFile>,
-        spec: &PartitionSpecRef,
-    ) -> Result<ManifestFile> {
-        // -1: the sequence number is inherited from the snapshot that the manifest list belongs to.
-        const INHERITED: i64 = -1;
-        let schema = self.schema().clone();
-        let mut writer = self
-            .manifest_writer(0, schema, PartitionSpec::clone(spec))?
-            .build_v2_data();
-        for file in added {
-            writer.add_file(file, INHERITED)?;
-        }
-        Ok(writer.write_manifest_file().await?)
-    }
-
-    async fn manifests_before(&self) -> Result<Vec<ManifestFile>> {
-        let Some(snapshot) = self.preview.current_snapshot() else {
-            return Ok(Vec::new());
-        };
-        let input = self.storage.files().new_input(snapshot.manifest_list())?;
-        let bytes = input.read().await?;
-        let list = ManifestList::parse_with_version(&bytes, FormatVersion::V2)?;
-        Ok(list.entries().to_vec())
-    }
-
-    /// One manifest of deletions for each manifest that had live files.
-    async fn write_deleted(
-        &self,
-        before: Vec<ManifestFile>,
-        collector: &mut SnapshotSummaryCollector,
-    ) -> Result<Vec<ManifestFile>> {
-        let mut written = Vec::new();
-        for manifest in before.into_iter().filter(has_live_files) {
-            let loaded = manifest.load_manifest(self.storage.files()).await?;
-            let (entries, metadata) = loaded.into_parts();
-            let spec = metadata.partition_spec().clone();
-            let builder =
-                self.manifest_writer(written.len() + 1, metadata.schema().clone(), spec.clone())?;
-            let mut writer = match manifest.content {
-                ManifestContentType::Data => builder.build_v2_data(),
-                ManifestContentType::Deletes => builder.build_v2_deletes(),
-            };
-            for entry in entries.iter().filter(|entry| entry.is_alive()) {
-                let sequence_number = entry
-                    .sequence_number()
-                    .ok_or_else(|| Error::internal("a manifest's entry has no sequence number"))?;
-                collector.remove_file(
-                    entry.data_file(),
-                    metadata.schema().clone(),
-                    Arc::new(spec.clone()),
-                );
-                writer.add_delete_file(
-                    entry.data_file().clone(),
-                    sequence_number,
-                    entry.file_sequence_number,
-                )?;
-            }
-            written.push(writer.write_manifest_file().await?);
-        }
-        Ok(written)
-    }
-
-    /// The manifests that an append keeps; written anew where a column's widening makes their bounds too
-    /// narrow.
-    async fn carried_on(&self, before: Vec<ManifestFile>) -> Result<Vec<ManifestFile>> {
-        let live = before.into_iter().filter(has_live_files);
-        let fields_before = self.plan.base.map(|base| base.columns().fields);
-        let is_widened = fields_before
-            .is_some_and(|fields| widening::is_widened(&fields, &self.plan.schema.fields));
-        if !is_widened {
-            return Ok(live.collect());
-        }
-        let mut kept = Vec::new();
-        for manifest in live {
-            let rewritten = self.with_wider_bounds(&manifest, kept.len() + 1).await?;
-            kept.push(rewritten.unwrap_or(manifest));
-        }
-        Ok(kept)
-    }
-
-    /// The manifest with its live files' bounds in the schema's types; `None` when they are already.
-    async fn with_wider_bounds(
-        &self,
-        manifest: &ManifestFile,
-        index: usize,
-    ) -> Result<Option<ManifestFile>> {
-        let schema = self.schema().clone();
-        let loaded = manifest.load_manifest(self.storage.files()).await?;
-        let (entries, metadata) = loaded.into_parts();
-        let mut files = Vec::new();
-        let mut changes = false;
-        for entry in entries.iter().filter(|entry| entry.is_alive()) {
-            let widened = widening::with_bounds_of(entry.data_file(), &schema)?;
-            changes |= widened.is_some();
-            files.push((entry, widened.unwrap_or_else(|| entry.data_file().clone())));
-        }
-        if !changes {
-            return Ok(None);
-        }
-        let spec = metadata.partition_spec().clone();
-        let mut writer = self.manifest_writer(index, schema, spec)?.build_v2_data();
-        for (entry, file) in files {
-            let (Some(snapshot_id), Some(sequence_number)) =
-                (entry.snapshot_id(), entry.sequence_number())
-            else {
-                return Err(Error::internal("a manifest's entry has no sequence number"));
-            };
-            writer.add_existing_file(
-                file,
-                snapshot_id,
-                sequence_number,
-                entry.file_sequence_number,
-            )?;
-        }
-        Ok(Some(writer.write_manifest_file().await?))
-    }
-
-    async fn write_list(&self, manifests: Vec<ManifestFile>) -> Result<String> {
-        let location = self.metadata_file(&format!(
-            "snap-{}-1-{}.avro",
-            self.snapshot_id, self.plan.attempt
-        ));
-        let output = self.storage.files().new_output(&location)?;
-        let mut writer = ManifestListWriter::v2(
-            output.writer().await?,
-            self.snapshot_id,
-            self.preview.current_snapshot_id(),
-            self.preview.next_sequence_number(),
-        );
-        writer.add_manifests(manifests.into_iter())?;
-        writer.close().await?;
-        Ok(location)
     }
 
     /// Now, but after everything the table has seen.
@@ -315,7 +253,11 @@ impl<'a> SnapshotBuilder<'a> {
         self.plan.now.timestamp_millis().max(last)
     }
 
-    fn summary(&self, collector: &SnapshotSummaryCollector) -> Summary {
+    fn summary(
+        &self,
+        collector: &SnapshotSummaryCollector,
+        manifests: [(&str, usize); 3],
+    ) -> Summary {
         let mut properties: HashMap<String, String> =
             self.plan.properties.clone().into_iter().collect();
         let computed = collector.build();
@@ -343,6 +285,9 @@ impl<'a> SnapshotBuilder<'a> {
         for total in ZERO_TOTALS {
             properties.insert(total.to_owned(), "0".to_owned());
         }
+        for (key, count) in manifests {
+            properties.insert(key.to_owned(), count.to_string());
+        }
         properties.extend(computed);
         let operation = if self.plan.replaces {
             Operation::Overwrite
@@ -356,34 +301,31 @@ impl<'a> SnapshotBuilder<'a> {
     }
 }
 
-fn has_live_files(manifest: &ManifestFile) -> bool {
-    manifest.has_added_files() || manifest.has_existing_files()
-}
-
-fn new_table(fields: &[NestedFieldRef], location: String) -> Result<TableMetadataBuilder> {
+fn new_table(
+    fields: &[NestedFieldRef],
+    location: String,
+    defaults: &TablesConfig,
+) -> Result<TableMetadataBuilder> {
     Ok(TableMetadataBuilder::new(
         iceberg_schema(fields)?,
         PartitionSpec::unpartition_spec(),
         SortOrder::unsorted_order(),
         location,
         FormatVersion::V2,
-        HashMap::new(),
+        new_table_properties(defaults),
     )?)
 }
 
-fn changed_table(
-    base: &BaseTable,
-    plan: &SchemaPlan,
-    replaces: bool,
-) -> Result<TableMetadataBuilder> {
+fn changed_table(base: &BaseTable, plan: &SnapshotPlan<'_>) -> Result<TableMetadataBuilder> {
     let metadata = TableMetadata::clone(&base.metadata);
     let current = metadata.current_schema().clone();
-    let builder = metadata.into_builder(Some(base.metadata_location.clone()));
-    if current.as_struct().fields() == plan.fields.as_slice() {
+    let location = (!plan.base_is_unpublished).then(|| base.metadata_location.clone());
+    let builder = metadata.into_builder(location);
+    if current.as_struct().fields() == plan.schema.fields.as_slice() {
         return Ok(builder);
     }
-    let mut schema = iceberg_schema(&plan.fields)?;
-    if !replaces {
+    let mut schema = iceberg_schema(&plan.schema.fields)?;
+    if !plan.replaces {
         let identifiers = current.identifier_field_ids();
         schema = schema
             .into_builder()

@@ -1,29 +1,20 @@
 //! Where a table's files are. One implementation: folders below the warehouse, every file durable before
 //! its writer is told so. Locations are `file:///absolute/path`, the one spelling all readers take.
 //!
-//! [`DurableFiles`] is the iceberg crate's view of the same folders; the crate's own local storage neither
-//! syncs metadata files nor folders, and overwrites in place.
+//! The iceberg crate only reads through its own file access; what it writes goes to memory and from there through
+//! [`TableStorage::write_metadata`], which makes all files of a commit durable together.
 
-use std::fs;
-use std::io::{Read, Seek, SeekFrom};
-use std::ops::Range;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
-use iceberg::io::{
-    FileIO, FileIOBuilder, FileMetadata, FileRead, FileWrite, InputFile, OutputFile, Storage,
-    StorageConfig, StorageFactory,
-};
-use serde::{Deserialize, Serialize};
+use iceberg::io::FileIO;
 use uuid::Uuid;
 
 use crate::domain::Target;
 use crate::error::{Error, Result};
-use crate::store::durable;
+use crate::store::durable::{self, NewFile};
 use crate::store::fault::Artifact;
 use crate::store::layout::Layout;
 
@@ -38,28 +29,52 @@ pub trait TableStorage: Send + Sync {
     /// The table's location, as its metadata says it.
     fn location(&self, target: &Target) -> String;
 
-    /// Reading and writing of metadata, for the iceberg crate. Its futures block.
+    /// Reading of metadata, for the iceberg crate. Its futures block.
     fn files(&self) -> &FileIO;
 
     /// Makes the table's folders.
     fn prepare(&self, target: &Target) -> Result<()>;
 
     /// Makes a staged data file one of the table's, without moving its bytes if possible. The name must
-    /// be new. Durable after [`TableStorage::sync_data`]. Returns its location.
+    /// be new. Durable after [`TableStorage::write_metadata`]. Returns its location.
     fn adopt(&self, target: &Target, staged: &Path, name: &str) -> Result<String>;
 
     /// A local path to write a new data file of the table to, and its location. Durable after
-    /// [`TableStorage::sync_data`].
+    /// [`TableStorage::write_metadata`].
     fn new_data_file(&self, target: &Target, name: &str) -> (PathBuf, String);
 
-    /// Makes the names of the table's new data files durable.
-    fn sync_data(&self, target: &Target) -> Result<()>;
+    /// A file of the table's folder of metadata, given by its name; `None` when it is not there.
+    fn read_metadata_file(&self, target: &Target, name: &str) -> Result<Option<Bytes>>;
 
-    /// Says in the table's folder which metadata file is current, for readers without a catalog.
+    /// Writes the metadata of a commit (locations and contents): these files, and the names of all new data files, are durable
+    /// when this returns.
+    fn write_metadata(&self, target: &Target, files: &[(String, Bytes)]) -> Result<()>;
+
+    /// Says in the table's folder which metadata file is current, for readers without a catalog. Durable.
     fn write_version_hint(&self, target: &Target, metadata_location: &str) -> Result<()>;
 
-    /// Removes every file of a commit attempt that was not published; gives their number.
-    fn remove_attempt(&self, target: &Target, attempt: Uuid) -> Result<usize>;
+    /// The same, but readers see it at once and a power cut may undo it, until [`TableStorage::sync_version_hint`].
+    fn show_version_hint(&self, target: &Target, metadata_location: &str) -> Result<()>;
+
+    /// Whether the version hint says this; it is durable then.
+    fn sync_version_hint(&self, target: &Target, metadata_location: &str) -> Result<bool>;
+
+    /// Whether the version hint says this.
+    fn has_version_hint(&self, target: &Target, metadata_location: &str) -> bool;
+
+    /// Removes every file of commit attempts that were not published; gives their number.
+    fn remove_attempts(&self, target: &Target, attempts: &[Uuid]) -> Result<usize>;
+
+    /// Removes data files that no snapshot needs any more, given by their locations; those that are not in the table's folder are
+    /// left. Durable. Gives their number.
+    fn remove_data_files(&self, target: &Target, locations: &[String]) -> Result<usize>;
+
+    /// Removes files from the table's folder of metadata, given by their names. Gives their number. Durable after
+    /// [`TableStorage::sync_metadata_folder`].
+    fn remove_metadata_files(&self, target: &Target, names: &[String]) -> Result<usize>;
+
+    /// Makes the names in the table's folder of metadata durable.
+    fn sync_metadata_folder(&self, target: &Target) -> Result<()>;
 }
 
 /// Tables as folders below the warehouse.
@@ -74,7 +89,7 @@ impl LocalStorage {
     pub fn new(layout: Layout) -> Self {
         Self {
             layout,
-            files: FileIOBuilder::new(Arc::new(DurableFilesFactory)).build(),
+            files: FileIO::new_with_fs(),
         }
     }
 
@@ -84,6 +99,10 @@ impl LocalStorage {
 
     fn metadata_folder(&self, target: &Target) -> PathBuf {
         self.layout.table_folder(target).join("metadata")
+    }
+
+    fn hint_file(&self, target: &Target) -> PathBuf {
+        self.metadata_folder(target).join(VERSION_HINT_FILE)
     }
 }
 
@@ -115,30 +134,122 @@ impl TableStorage for LocalStorage {
         (path, location)
     }
 
-    fn sync_data(&self, target: &Target) -> Result<()> {
-        durable::sync_folder(Artifact::DataFile, &self.data_folder(target))
-            .map_err(|error| Error::storage("syncing a table's folder", &error))
+    fn read_metadata_file(&self, target: &Target, name: &str) -> Result<Option<Bytes>> {
+        match std::fs::read(self.metadata_folder(target).join(name)) {
+            Ok(bytes) => Ok(Some(bytes.into())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::storage("reading a table's metadata", &error)),
+        }
+    }
+
+    fn write_metadata(&self, target: &Target, files: &[(String, Bytes)]) -> Result<()> {
+        let new_file = |(location, bytes): &(String, Bytes)| {
+            let path = local_path(location);
+            NewFile {
+                artifact: metadata_artifact(&path),
+                path,
+                bytes: bytes.clone(),
+            }
+        };
+        let files: Vec<NewFile> = files.iter().map(new_file).collect();
+        durable::write_new_files(&files)
+            .and_then(|()| {
+                durable::sync_folder(Artifact::DataFile, &self.data_folder(target))?;
+                durable::sync_folder(Artifact::Metadata, &self.metadata_folder(target))
+            })
+            .map_err(|error| Error::storage("writing a table's metadata", &error))
     }
 
     fn write_version_hint(&self, target: &Target, metadata_location: &str) -> Result<()> {
-        let path = self.metadata_folder(target).join(VERSION_HINT_FILE);
+        let hint = version_hint(metadata_location);
         durable::write_file(
             Artifact::VersionHint,
-            &path,
-            version_hint(metadata_location).as_bytes(),
+            &self.hint_file(target),
+            hint.as_bytes(),
         )
         .map_err(|error| Error::storage("writing a version hint", &error))
     }
 
-    fn remove_attempt(&self, target: &Target, attempt: Uuid) -> Result<usize> {
-        let name_part = attempt.to_string();
+    fn show_version_hint(&self, target: &Target, metadata_location: &str) -> Result<()> {
+        let hint = version_hint(metadata_location);
+        durable::replace_for_readers(
+            Artifact::VersionHint,
+            &self.hint_file(target),
+            hint.as_bytes(),
+        )
+        .map_err(|error| Error::storage("writing a version hint", &error))
+    }
+
+    fn sync_version_hint(&self, target: &Target, metadata_location: &str) -> Result<bool> {
+        let path = self.hint_file(target);
+        // Opened before it is read: what is synced is what was read, whatever replaces it meanwhile.
+        let synced = File::open(&path).and_then(|mut file| {
+            let mut said = String::new();
+            file.read_to_string(&mut said)?;
+            if said != version_hint(metadata_location) {
+                return Ok(false);
+            }
+            durable::sync_file(Artifact::VersionHint, &file)?;
+            durable::sync_folder(Artifact::VersionHint, &self.metadata_folder(target))?;
+            Ok(true)
+        });
+        match synced {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            synced => synced.map_err(|error| Error::storage("syncing a version hint", &error)),
+        }
+    }
+
+    fn has_version_hint(&self, target: &Target, metadata_location: &str) -> bool {
+        std::fs::read_to_string(self.hint_file(target))
+            .is_ok_and(|said| said == version_hint(metadata_location))
+    }
+
+    fn remove_attempts(&self, target: &Target, attempts: &[Uuid]) -> Result<usize> {
+        let name_parts: Vec<String> = attempts.iter().map(Uuid::to_string).collect();
+        let is_theirs = |name: &str| name_parts.iter().any(|part| name.contains(part));
         let mut removed = 0;
         for folder in [self.data_folder(target), self.metadata_folder(target)] {
-            removed += durable::remove_files(&folder, |name| name.contains(&name_part))
+            removed += durable::remove_files(&folder, is_theirs)
                 .map_err(|error| Error::storage("removing the files of a commit", &error))?;
         }
         Ok(removed)
     }
+
+    fn remove_data_files(&self, target: &Target, locations: &[String]) -> Result<usize> {
+        let folder = self.data_folder(target);
+        let paths = locations.iter().map(|location| local_path(location));
+        let own = paths.filter(|path| path.parent() == Some(&folder));
+        let removed = remove_each(own, |_| Artifact::DataFile)?;
+        durable::sync_folder(Artifact::DataFile, &folder).map_err(not_removed)?;
+        Ok(removed)
+    }
+
+    fn remove_metadata_files(&self, target: &Target, names: &[String]) -> Result<usize> {
+        let folder = self.metadata_folder(target);
+        let paths = names.iter().map(|name| folder.join(name));
+        let own = paths.filter(|path| path.parent() == Some(&folder));
+        remove_each(own, metadata_artifact)
+    }
+
+    fn sync_metadata_folder(&self, target: &Target) -> Result<()> {
+        durable::sync_folder(Artifact::Metadata, &self.metadata_folder(target)).map_err(not_removed)
+    }
+}
+
+fn remove_each(
+    paths: impl Iterator<Item = PathBuf>,
+    artifact: impl Fn(&Path) -> Artifact,
+) -> Result<usize> {
+    let mut removed = 0;
+    for path in paths {
+        let was_there = durable::remove_expired(artifact(&path), &path).map_err(not_removed)?;
+        removed += usize::from(was_there);
+    }
+    Ok(removed)
+}
+
+fn not_removed(error: std::io::Error) -> Error {
+    Error::storage("removing files of expired snapshots", &error)
 }
 
 /// What a file in a table's metadata folder is, by its name.
@@ -162,131 +273,4 @@ pub fn version_hint(metadata_location: &str) -> &str {
 /// The path of a location.
 pub fn local_path(location: &str) -> PathBuf {
     PathBuf::from(location.strip_prefix(SCHEME).unwrap_or(location))
-}
-
-fn failed(doing: &str, path: &Path, error: std::io::Error) -> iceberg::Error {
-    iceberg::Error::new(
-        iceberg::ErrorKind::Unexpected,
-        format!("{doing} {}", path.display()),
-    )
-    .with_source(error)
-}
-
-/// The iceberg crate's storage: local files, written durably. Its futures never wait, they block; so it
-/// is used from blocking threads only.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-pub struct DurableFiles;
-
-/// Makes [`DurableFiles`].
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-pub struct DurableFilesFactory;
-
-#[typetag::serde(name = "CalveDurableFilesFactory")]
-impl StorageFactory for DurableFilesFactory {
-    fn build(&self, _config: &StorageConfig) -> iceberg::Result<Arc<dyn Storage>> {
-        Ok(Arc::new(DurableFiles))
-    }
-}
-
-#[async_trait]
-#[typetag::serde(name = "CalveDurableFiles")]
-impl Storage for DurableFiles {
-    async fn exists(&self, path: &str) -> iceberg::Result<bool> {
-        Ok(local_path(path).exists())
-    }
-
-    async fn metadata(&self, path: &str) -> iceberg::Result<FileMetadata> {
-        let path = local_path(path);
-        let metadata = fs::metadata(&path).map_err(|error| failed("reading", &path, error))?;
-        Ok(FileMetadata {
-            size: metadata.len(),
-        })
-    }
-
-    async fn read(&self, path: &str) -> iceberg::Result<Bytes> {
-        let path = local_path(path);
-        let bytes = fs::read(&path).map_err(|error| failed("reading", &path, error))?;
-        Ok(bytes.into())
-    }
-
-    async fn reader(&self, path: &str) -> iceberg::Result<Box<dyn FileRead>> {
-        Ok(Box::new(LocalFileRead(local_path(path))))
-    }
-
-    async fn write(&self, path: &str, bytes: Bytes) -> iceberg::Result<()> {
-        let path = local_path(path);
-        durable::write_file(metadata_artifact(&path), &path, &bytes)
-            .map_err(|error| failed("writing", &path, error))
-    }
-
-    async fn writer(&self, path: &str) -> iceberg::Result<Box<dyn FileWrite>> {
-        Ok(Box::new(LocalFileWrite {
-            path: local_path(path),
-            bytes: Vec::new(),
-        }))
-    }
-
-    async fn delete(&self, path: &str) -> iceberg::Result<()> {
-        let path = local_path(path);
-        fs::remove_file(&path).map_err(|error| failed("removing", &path, error))
-    }
-
-    async fn delete_prefix(&self, path: &str) -> iceberg::Result<()> {
-        let path = local_path(path);
-        fs::remove_dir_all(&path).map_err(|error| failed("removing", &path, error))
-    }
-
-    async fn delete_stream(&self, mut paths: BoxStream<'static, String>) -> iceberg::Result<()> {
-        while let Some(path) = paths.next().await {
-            self.delete(&path).await?;
-        }
-        Ok(())
-    }
-
-    fn new_input(&self, path: &str) -> iceberg::Result<InputFile> {
-        Ok(InputFile::new(Arc::new(*self), path.to_owned()))
-    }
-
-    fn new_output(&self, path: &str) -> iceberg::Result<OutputFile> {
-        Ok(OutputFile::new(Arc::new(*self), path.to_owned()))
-    }
-}
-
-#[derive(Debug)]
-struct LocalFileRead(PathBuf);
-
-#[async_trait]
-impl FileRead for LocalFileRead {
-    async fn read(&self, range: Range<u64>) -> iceberg::Result<Bytes> {
-        let path = &self.0;
-        let length = usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(0);
-        let mut bytes = vec![0; length];
-        fs::File::open(path)
-            .and_then(|mut file| {
-                file.seek(SeekFrom::Start(range.start))?;
-                file.read_exact(&mut bytes)
-            })
-            .map_err(|error| failed("reading", path, error))?;
-        Ok(bytes.into())
-    }
-}
-
-/// Manifests and manifest lists are small and come in one piece, so they are held until `close`.
-#[derive(Debug)]
-struct LocalFileWrite {
-    path: PathBuf,
-    bytes: Vec<u8>,
-}
-
-#[async_trait]
-impl FileWrite for LocalFileWrite {
-    async fn write(&mut self, bytes: Bytes) -> iceberg::Result<()> {
-        self.bytes.extend_from_slice(&bytes);
-        Ok(())
-    }
-
-    async fn close(&mut self) -> iceberg::Result<()> {
-        durable::write_file(metadata_artifact(&self.path), &self.path, &self.bytes)
-            .map_err(|error| failed("writing", &self.path, error))
-    }
 }

@@ -199,7 +199,7 @@ fn metadata_that_tells_another_story_is_found() {
 #[test]
 fn history_that_somebody_expired_is_no_damage() {
     let world = World::stopped();
-    let kinds = ["receipt_snapshot_expired", "table_file_unreferenced"];
+    let kinds = ["table_file_unreferenced"];
     world.find_after("expired history", 2, &kinds, |world| {
         world.edit_metadata(|metadata| remove_snapshot(metadata, 0));
     });

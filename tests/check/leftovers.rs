@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use crate::support::client::{AS_CSV, Target, commit_request};
-use crate::support::data::numbered_csv;
+use crate::support::data::{Expectation, numbered_csv};
 use crate::support::raw::RawRequest;
 use crate::support::server::{OWN_FILES, TestServer, files_below};
+use crate::support::table::assert_table_holds;
 use crate::support::{PATIENCE, wait_until};
 use crate::world::{Folder, NO_GRACE, World, check, check_with, fill, make};
 
@@ -85,6 +86,42 @@ fn wrong_version_hints_are_found_and_mended() {
         before.assert_same(&when);
     }
     world.assert_tables_hold();
+}
+
+#[test]
+fn what_expired_snapshots_alone_needed_is_due_and_left_to_the_sweep() {
+    let mut server = TestServer::start_with(&[
+        ("CALVE_TABLES__SNAPSHOTS_MAX", "2"),
+        ("CALVE_TABLES__SNAPSHOTS_MIN", "1"),
+    ]);
+    let (api, target) = (server.api(), Target::new("acme.sales.orders"));
+    for (part, mode) in (0..).zip(["fail", "append", "overwrite", "append", "append"]) {
+        let session = fill(&api, &[numbered_csv(part, 10)]);
+        api.commit(&session, &target, mode).expect(200);
+    }
+    server.terminate();
+    let before = Folder::take(&server.data_dir());
+    let checked = check_with(&server.data_dir(), &["--repair"], &[NO_GRACE]);
+    let checked = checked.expect(0, &["expired_files_due"], "within the grace");
+    // Lists of three snapshots, the manifests and data files of the first two, the manifest of deletions of the third.
+    let detail = &checked.report["findings"][0]["detail"];
+    assert_eq!(detail, "9 files", "{:#}", checked.report);
+    before.assert_same("a repair leaves what a sweep removes");
+    server.set_environment(&[
+        ("CALVE_CLEANING__GRACE", "0s"),
+        ("CALVE_CLEANING__INTERVAL", "50ms"),
+    ]);
+    server.restart();
+    wait_until("the sweep has removed them", PATIENCE, || {
+        let files = files_below(&server.table_dir(&target)).len();
+        (files + 9 == before.len_below("warehouse")).then_some(())
+    });
+    server.terminate();
+    check(&server, &[]).expect(0, &[], "after the sweep");
+    let expected = (2..5).fold(Expectation::numbered(), |all, part| {
+        all.csv(&numbered_csv(part, 10))
+    });
+    assert_table_holds(&server, &target, &expected);
 }
 
 #[test]

@@ -296,6 +296,15 @@ impl Folder {
         self.files.len()
     }
 
+    /// Number of files below one of its folders.
+    pub(crate) fn len_below(&self, folder: &str) -> usize {
+        let below = self
+            .files
+            .iter()
+            .filter(|(name, _)| name.starts_with(folder));
+        below.count()
+    }
+
     /// Nothing is different.
     #[track_caller]
     pub(crate) fn assert_same(&self, when: &str) {

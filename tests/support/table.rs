@@ -92,15 +92,25 @@ pub fn assert_files_are_sound(server: &TestServer, target: &Target) -> u64 {
     answer["files"].as_u64().expect("a number of files")
 }
 
-/// The table's snapshots, oldest first: each one's parent is the one before it, and the last one is current.
+/// The table's snapshots, oldest first, of which none has expired.
 #[track_caller]
 pub fn snapshot_chain(table: &Value) -> Vec<Value> {
+    let snapshots = kept_chain(table);
+    let parent = snapshots.first().map(|snapshot| &snapshot["parent"]);
+    assert!(parent.is_none_or(Value::is_null), "the first ones expired");
+    snapshots
+}
+
+/// The table's snapshots, oldest first: each one's parent is the one before it, and the last one is current.
+#[track_caller]
+pub fn kept_chain(table: &Value) -> Vec<Value> {
     let mut snapshots = table["snapshots"]
         .as_array()
         .expect("a list of snapshots")
         .clone();
     snapshots.sort_by_key(|snapshot| snapshot["sequence_number"].as_i64());
-    let mut parent = Value::Null;
+    let first = snapshots.first();
+    let mut parent = first.map_or(Value::Null, |first| first["parent"].clone());
     for snapshot in &snapshots {
         assert_eq!(
             snapshot["parent"], parent,

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::*;
 use crate::admission::StagedBytes;
 use crate::clock::Clock;
-use crate::config::{PartsConfig, SessionsConfig};
+use crate::config::{PartsConfig, SessionsConfig, TablesConfig};
 use crate::domain::part::PackPlace;
 use crate::domain::{DataFileRecord, PartRecord};
 use crate::error::ErrorCode;
@@ -62,6 +62,7 @@ impl World {
             clock: clock.clone(),
             conversions: Arc::new(Semaphore::new(1)),
             limits: Limits::from(&PartsConfig::default()),
+            tables: TablesConfig::default(),
         };
         let packs = Packs::new(layout.packs_folder(), clock.clone());
         let surroundings = Arc::new(Surroundings {
@@ -257,10 +258,18 @@ async fn files_of_a_commit_that_was_cut_off_go_and_no_others() {
     };
     let (dead, later) = (intent(1), intent(2));
     let commits = &world.surroundings.commits;
-    commits.catalog.begin(&dead).await.unwrap();
+    commits
+        .catalog
+        .begin(std::slice::from_ref(&dead))
+        .await
+        .unwrap();
     let sweeper = world.sweeper(None);
     // One that this run of the server has begun.
-    commits.catalog.begin(&later).await.unwrap();
+    commits
+        .catalog
+        .begin(std::slice::from_ref(&later))
+        .await
+        .unwrap();
     let table = world.surroundings.layout.table_folder(&request.target);
     commits.storage.prepare(&request.target).unwrap();
     let file = |name: &str, attempt: Uuid| table.join(name.replace('*', &attempt.to_string()));
