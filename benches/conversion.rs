@@ -7,9 +7,9 @@
     reason = "a benchmark that cannot be set up has nothing to measure"
 )]
 
-use std::fmt::Write;
 use std::path::Path;
 
+use calve::bench::parts::{Format, Recipe};
 use calve::domain::PartKind;
 use calve::domain::part::Coding;
 use calve::ingest::Limits;
@@ -17,36 +17,22 @@ use calve::ingest::convert::{Source, discover};
 use calve::ingest::part_bytes::PartBytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
-const ROWS: usize = 200_000;
+const PART_BYTES: u64 = 20 << 20;
+const FORMATS: [(PartKind, Format); 3] = [
+    (PartKind::Csv, Format::Csv),
+    (PartKind::Ndjson, Format::Ndjson),
+    (PartKind::Parquet, Format::Parquet),
+];
 
-fn csv() -> String {
-    let mut text = String::from("id,name,amount,day,at\n");
-    for row in 0..ROWS {
-        let (cents, day, second) = (row * 7 % 100_000, row % 28 + 1, row % 60);
-        // Writing to a string cannot fail.
-        let _ = writeln!(
-            text,
-            "{row},name {},{}.{:02},2024-02-{day:02},2024-02-{day:02}T10:20:{second:02}Z",
-            row % 1000,
-            cents / 100,
-            cents % 100
-        );
-    }
-    text
-}
-
-fn ndjson() -> String {
-    let mut text = String::new();
-    for row in 0..ROWS {
-        let _ = writeln!(
-            text,
-            "{{\"id\":{row},\"name\":\"name {}\",\"amount\":{}.25,\"is_even\":{}}}",
-            row % 1000,
-            row % 777,
-            row % 2 == 0
-        );
-    }
-    text
+/// As `calve bench` sends it.
+fn part(format: Format) -> Vec<u8> {
+    let recipe = Recipe {
+        format,
+        coding: calve::bench::parts::Coding::Identity,
+        bytes: PART_BYTES,
+        seed: 1,
+    };
+    recipe.part(0).expect("a part").bytes.to_vec()
 }
 
 fn source(folder: &Path, kind: PartKind, bytes: &[u8]) -> std::io::Result<Source> {
@@ -64,18 +50,11 @@ fn source(folder: &Path, kind: PartKind, bytes: &[u8]) -> std::io::Result<Source
 fn conversions(criterion: &mut Criterion) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let output = folder.path().join("output.parquet");
-    let texts = [(PartKind::Csv, csv()), (PartKind::Ndjson, ndjson())];
-    let mut sources: Vec<(Source, u64)> = texts
-        .iter()
-        .map(|(kind, text)| {
-            let source = source(folder.path(), *kind, text.as_bytes()).expect("a source file");
-            (source, text.len() as u64)
-        })
-        .collect();
-    discover(&sources[0].0, None, &output).expect("the CSV converts");
-    let parquet = std::fs::read(&output).expect("the data file");
-    let source = source(folder.path(), PartKind::Parquet, &parquet).expect("a source file");
-    sources.push((source, parquet.len() as u64));
+    let sources = FORMATS.map(|(kind, format)| {
+        let bytes = part(format);
+        let source = source(folder.path(), kind, &bytes).expect("a source file");
+        (source, bytes.len() as u64)
+    });
     let mut group = criterion.benchmark_group("part to data file");
     group.sample_size(10);
     for (source, bytes) in &sources {

@@ -2,12 +2,15 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytesize::ByteSize;
 use clap::{Parser, Subcommand};
 
+use crate::bench::{self, OwnServer, Peer, Recipe, Workload, suite};
 use crate::check::Check;
 use crate::clock::SystemClock;
 use crate::config::{Config, LogFormat};
@@ -29,6 +32,8 @@ enum Command {
     Serve(ServeArguments),
     /// Check a data folder: journal, staged files, tables.
     Check(CheckArguments),
+    /// Send made-up files to a server and say how fast it took them.
+    Bench(BenchArguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -76,6 +81,76 @@ struct CheckArguments {
     format: ReportFormat,
 }
 
+/// Without --url it measures a server of its own on a temporary folder, which ends with the run. With it, sessions and
+/// tables (bench.shop.orders_N) stay on the server.
+#[derive(Debug, clap::Args)]
+struct BenchArguments {
+    /// The server, like http://127.0.0.1:8080.
+    #[arg(long)]
+    url: Option<String>,
+    /// The server's process id, if it runs on this machine: its CPU time and memory are reported.
+    #[arg(long, requires = "url")]
+    server_pid: Option<u32>,
+    /// Access token, sent as `Authorization: Bearer TOKEN`.
+    #[arg(
+        long,
+        env = "CALVE_BENCH_TOKEN",
+        hide_env_values = true,
+        requires = "url"
+    )]
+    token: Option<String>,
+    /// Where the server of its own has its temporary folder; the disk below it is what is measured.
+    #[arg(long, default_value = ".", conflicts_with = "url")]
+    folder: PathBuf,
+    /// Connections, each with one session at a time.
+    #[arg(long, default_value_t = 4)]
+    clients: usize,
+    /// Sessions in all [default: one for each client].
+    #[arg(long)]
+    sessions: Option<u64>,
+    /// Parts of each session.
+    #[arg(long, default_value_t = 10)]
+    parts: u64,
+    /// Seconds after which no new part is sent.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    seconds: u64,
+    /// Size of a part before packing.
+    #[arg(long, default_value = "1 MiB")]
+    part_size: ByteSize,
+    /// Format of the parts.
+    #[arg(long, value_enum, default_value = "csv")]
+    part_format: bench::parts::Format,
+    /// How parts are packed.
+    #[arg(long, value_enum, default_value = "identity")]
+    coding: bench::parts::Coding,
+    /// What everything in the parts is made from.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Leave the sessions open instead of committing them.
+    #[arg(long)]
+    no_commit: bool,
+    /// Tables that the commits go to in turn.
+    #[arg(long, default_value_t = 1)]
+    tables: u64,
+    /// Threads of the client.
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    /// Run the scenarios that Calve is judged by, one after the other; some minutes.
+    #[arg(long, conflicts_with_all = ["url", "clients", "sessions", "parts", "part_size", "part_format", "tables", "no_commit"])]
+    suite: bool,
+    /// Shape of the report.
+    #[arg(long, value_enum, default_value = "table")]
+    format: BenchFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum BenchFormat {
+    /// For people.
+    Table,
+    /// One JSON object; with --suite one a line for each scenario.
+    Json,
+}
+
 #[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
 enum ReportFormat {
     /// For people.
@@ -106,6 +181,7 @@ impl Cli {
         let outcome = match self.command {
             Command::Serve(arguments) => arguments.run(),
             Command::Check(arguments) => arguments.run(),
+            Command::Bench(arguments) => arguments.run(),
         };
         match outcome {
             Ok(code) => code,
@@ -161,13 +237,84 @@ impl CheckArguments {
             ReportFormat::Text => report.text(),
             ReportFormat::Json => format!("{:#}\n", report.json()),
         };
-        let mut stdout = std::io::stdout();
-        stdout
-            .write_all(text.as_bytes())
-            .and_then(|()| stdout.flush())
-            .map_err(|error| format!("cannot print the report: {error}"))?;
+        print(&text)?;
         Ok(ExitCode::from(report.exit_code()))
     }
+}
+
+impl BenchArguments {
+    fn run(&self) -> Result<ExitCode, String> {
+        let binary = std::env::current_exe().map_err(|error| error.to_string())?;
+        if self.suite {
+            return self.run_suite(&binary);
+        }
+        let workload = self.workload();
+        let report = match &self.url {
+            Some(url) => {
+                let mut peer = Peer::at(url, bench::Dialect::Uploads)?;
+                peer.authorization = self.token.as_ref().map(|token| format!("Bearer {token}"));
+                bench::measure(&peer, &workload, self.server_pid)?
+            }
+            None => {
+                let server = OwnServer::start(&binary, &self.folder, &[])?;
+                bench::measure(server.peer(), &workload, Some(server.pid()))?
+            }
+        };
+        print(&match self.format {
+            BenchFormat::Table => report.table(),
+            BenchFormat::Json => format!("{:#}\n", serde_json::json!(report)),
+        })?;
+        Ok(if report.errors.is_empty() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
+    }
+
+    fn workload(&self) -> Workload {
+        Workload {
+            clients: self.clients,
+            sessions: self.sessions.unwrap_or(self.clients as u64),
+            parts_per_session: self.parts,
+            duration: Duration::from_secs(self.seconds),
+            recipe: Recipe {
+                format: self.part_format,
+                coding: self.coding,
+                bytes: self.part_size.as_u64(),
+                seed: self.seed,
+            },
+            commits: !self.no_commit,
+            tables: self.tables,
+            threads: self.threads,
+        }
+    }
+
+    fn run_suite(&self, binary: &Path) -> Result<ExitCode, String> {
+        let is_table = self.format == BenchFormat::Table;
+        if is_table {
+            print(&format!("{}\n", suite::heading()))?;
+        }
+        for scenario in suite::SCENARIOS {
+            let report = suite::run(scenario, binary, &self.folder)?;
+            print(&if is_table {
+                format!("{}\n", suite::line(scenario, &report))
+            } else {
+                format!(
+                    "{}\n",
+                    serde_json::json!({"scenario": scenario.name, "report": report})
+                )
+            })?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn print(text: &str) -> Result<(), String> {
+    let mut stdout = std::io::stdout();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .map_err(|error| format!("cannot print the report: {error}"))
 }
 
 async fn serve(config: Config) -> Result<(), String> {

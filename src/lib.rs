@@ -73,6 +73,7 @@
 
 pub mod actors;
 pub mod admission;
+pub mod bench;
 pub mod blocking;
 pub mod check;
 pub mod cli;
