@@ -190,6 +190,8 @@ pub struct Session {
     pub parts: BTreeMap<PartNumber, Arc<PartRecord>>,
     /// Parts that were deleted and not uploaded again.
     pub deleted: BTreeSet<PartNumber>,
+    /// Columns of the staged parts together.
+    column_count: usize,
 }
 
 impl Session {
@@ -208,6 +210,7 @@ impl Session {
             state: SessionState::Open,
             parts: BTreeMap::new(),
             deleted: BTreeSet::new(),
+            column_count: 0,
         }
     }
 
@@ -255,7 +258,14 @@ impl Session {
     /// Puts a part, replacing an older one, which is returned.
     pub fn put_part(&mut self, record: PartRecord) -> Option<Arc<PartRecord>> {
         self.deleted.remove(&record.part);
-        self.parts.insert(record.part, Arc::new(record))
+        self.column_count += record.column_count();
+        let replaced = self.parts.insert(record.part, Arc::new(record));
+        self.uncount(replaced.as_deref());
+        replaced
+    }
+
+    fn uncount(&mut self, gone: Option<&PartRecord>) {
+        self.column_count -= gone.map_or(0, PartRecord::column_count);
     }
 
     /// Whether a part can be deleted; the caller removes it once that is durable.
@@ -277,14 +287,16 @@ impl Session {
     /// Removes a part, which is returned, and remembers that it was there.
     pub fn delete_part(&mut self, part: PartNumber) -> Option<Arc<PartRecord>> {
         self.deleted.insert(part);
-        self.parts.remove(&part)
+        let deleted = self.parts.remove(&part);
+        self.uncount(deleted.as_deref());
+        deleted
     }
 
     /// Refuses a part whose columns would be more than a session may have over all its parts.
     pub fn check_columns(&self, record: &PartRecord, columns_max: usize) -> Result<()> {
-        let others = self.parts.values().filter(|one| one.part != record.part);
-        let columns: usize = others.map(|one| one.column_count()).sum();
-        if columns + record.column_count() > columns_max {
+        let replaced = self.parts.get(&record.part);
+        let others = self.column_count - replaced.map_or(0, |one| one.column_count());
+        if others + record.column_count() > columns_max {
             return Err(Error::new(
                 ErrorCode::PartTooLarge,
                 format!(

@@ -86,7 +86,8 @@ impl HowToRead {
         let charset = given.charset.unwrap_or_else(|| charset::detect(&start));
         let decoded = codec::open(bytes, coding, self.limits.decoded_bytes_max);
         let decoded = decoded.map_err(|error| convert::format_error(error.into()))?;
-        let text = first_bytes(CharsetReader::new(decoded, charset), sniff::SAMPLE_BYTES)?;
+        let text = CharsetReader::new(decoded, charset);
+        let text = first_bytes(text, sniff::SAMPLE_BYTES, start.len())?;
         let sample = Sample {
             is_whole: text.len() < sniff::SAMPLE_BYTES,
             bytes: &text,
@@ -103,10 +104,9 @@ impl HowToRead {
         bytes_max: usize,
     ) -> Result<Vec<u8>> {
         let decoded = codec::open(bytes, coding, self.limits.decoded_bytes_max);
-        first_bytes(
-            decoded.map_err(|error| convert::format_error(error.into()))?,
-            bytes_max,
-        )
+        let decoded = decoded.map_err(|error| convert::format_error(error.into()))?;
+        let capacity = decoded.buffer_bytes(bytes_max);
+        first_bytes(decoded, bytes_max, capacity)
     }
 
     /// Reads a part and writes its data file.
@@ -186,8 +186,8 @@ impl PartReading {
     }
 }
 
-fn first_bytes(read: impl Read, bytes_max: usize) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+fn first_bytes(read: impl Read, bytes_max: usize, capacity: usize) -> Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(capacity);
     read.take(bytes_max as u64)
         .read_to_end(&mut bytes)
         .map_err(|error| convert::format_error(error.into()))?;

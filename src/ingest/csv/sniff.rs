@@ -264,7 +264,8 @@ impl Reading {
             field_bytes_max: SAMPLE_BYTES,
         };
         let skipped_lines = dialect.skipped_lines;
-        let Ok(mut reader) = CsvReader::before_header(sample.bytes, dialect, limits, SAMPLE_BYTES)
+        let buffer_bytes = sample.bytes.len().max(1);
+        let Ok(mut reader) = CsvReader::before_header(sample.bytes, dialect, limits, buffer_bytes)
         else {
             return reading;
         };
