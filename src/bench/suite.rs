@@ -144,7 +144,7 @@ pub fn run(scenario: &Scenario, binary: &Path, folder: &Path) -> Result<Report, 
     super::measure(server.peer(), &scenario.workload, Some(server.pid()))
 }
 
-/// The columns of [`line`].
+/// The columns of [`line()`].
 pub fn heading() -> String {
     format!(
         "{:<52}{:>9}{:>10}{:>10}{:>10}{:>12}{:>12}{:>10}{:>9}{:>8}",
