@@ -212,11 +212,11 @@ impl DecodedReader {
 
     /// A buffer size to read with, not above `most`: all of the bytes at once where they are few.
     pub fn buffer_bytes(&self, most: usize) -> usize {
-        match self.coding {
-            Coding::Identity => usize::try_from(self.wire_bytes)
-                .map_or(most, |bytes| (bytes + 1).clamp(BUFFER_BYTES_MIN, most)),
-            Coding::Gzip | Coding::Deflate | Coding::Br | Coding::Zstd => most,
-        }
+        let enough = match self.coding {
+            Coding::Identity => usize::try_from(self.wire_bytes).unwrap_or(usize::MAX),
+            Coding::Gzip | Coding::Deflate | Coding::Br | Coding::Zstd => usize::MAX,
+        };
+        enough.saturating_add(1).max(BUFFER_BYTES_MIN).min(most)
     }
 }
 
@@ -337,6 +337,22 @@ mod tests {
             assert_eq!(decode(&body, coding, 1 << 20).unwrap(), text, "{coding:?}");
         }
         assert_eq!(decode(b"", Coding::Gzip, 10).unwrap(), b"");
+    }
+
+    #[test]
+    fn buffers_are_no_larger_than_asked_for_or_needed() {
+        let buffer_bytes = |bytes: &[u8], coding, most| {
+            let bytes = PartBytes::Memory(bytes.to_vec().into());
+            open(&bytes, coding, 1 << 20).unwrap().buffer_bytes(most)
+        };
+        let text = vec![b'a'; 5000];
+        assert_eq!(buffer_bytes(&text, Coding::Identity, 1 << 18), 5001);
+        assert_eq!(buffer_bytes(&text, Coding::Identity, 4), 4);
+        assert_eq!(
+            buffer_bytes(b"a", Coding::Identity, 1 << 18),
+            BUFFER_BYTES_MIN
+        );
+        assert_eq!(buffer_bytes(&gzip(&text), Coding::Gzip, 1 << 18), 1 << 18);
     }
 
     #[test]
