@@ -199,7 +199,7 @@ impl Default for TablesConfig {
             snapshot_age_max: Duration::from_secs(5 * 24 * 3600),
             snapshots_min: 20,
             previous_metadata_max: 100,
-            manifests_to_merge: 100,
+            manifests_to_merge: 16,
             manifest_bytes: ByteSize::mib(8),
         }
     }
