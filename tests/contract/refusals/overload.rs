@@ -7,7 +7,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::json;
 
 use super::Refusals;
-use crate::support::client::{AS_CSV, Target, commit_request};
+use crate::support::client::{AS_CSV, Api, Target, commit_request};
 use crate::support::data::numbered_csv_of_bytes;
 use crate::support::raw::RawRequest;
 use crate::support::server::{TestServer, files_below};
@@ -139,15 +139,18 @@ fn while_committing(found: &mut Refusals) {
 }
 
 fn damaged(found: &mut Refusals) {
-    let server = TestServer::start();
-    let api = server.api();
+    let mut server = TestServer::start();
     let target = Target::new("acme.sales.orders");
-    let session_of_one = || {
+    let session_of_one = |api: &Api| {
         let session = api.open_session();
         api.put_csv(&session, 0, "id\n1\n");
         session
     };
-    api.commit(&session_of_one(), &target, "fail").expect(200);
+    let api = server.api();
+    api.commit(&session_of_one(&api), &target, "fail")
+        .expect(200);
+    // What a server knows of a table it does not read again.
+    server.terminate();
     let metadata = server.table_dir(&target).join("metadata");
     for path in files_below(&metadata) {
         if path
@@ -157,13 +160,15 @@ fn damaged(found: &mut Refusals) {
             fs::write(metadata.join(path), "{").expect("damage the metadata");
         }
     }
-    let answer = api.commit(&session_of_one(), &target, "append");
+    server.restart();
+    let api = server.api();
+    let answer = api.commit(&session_of_one(&api), &target, "append");
     found.note(
         ErrorCode::Internal,
         "an append to a table whose metadata is damaged",
         &answer,
     );
-    let session = session_of_one();
+    let session = session_of_one(&api);
     fs::rename(server.warehouse(), server.scratch("warehouse")).expect("take the warehouse away");
     fs::write(server.warehouse(), "").expect("put a file in its place");
     let answer = api.commit(&session, &Target::new("acme.sales.returns"), "fail");
