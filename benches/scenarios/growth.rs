@@ -95,10 +95,8 @@ pub fn idle_sessions(harness: &Harness) -> Vec<Comparison> {
         .operations
         .get("put_part")
         .map_or(0, |times| times.count);
-    println!(
-        "idle-sessions: {opened} sessions with a part, {:?}",
-        report.errors
-    );
+    let refused: u64 = report.errors.values().sum();
+    println!("idle-sessions: {opened} sessions with a part, {refused} requests refused");
     let after = settled_bytes(server.pid());
     let bytes_per_session = (after - before) / opened.max(1) as f64;
     let folder = server.kill();
