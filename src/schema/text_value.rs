@@ -161,11 +161,19 @@ pub fn parse_timestamptz(text: &str, form: DateForm) -> Option<i64> {
 
 /// Whether the text is a date or a timestamp of any form.
 pub fn is_temporal(text: &str) -> bool {
-    DateForms::ALL.iter().any(|form| {
-        parse_date(text, form).is_some()
-            || parse_timestamp(text, form).is_some()
-            || parse_timestamptz(text, form).is_some()
-    })
+    // Every form starts with a number.
+    if !text.starts_with(|first: char| first.is_ascii_digit()) {
+        return false;
+    }
+    DateForms::ALL
+        .iter()
+        .any(|form| match split_date(text.as_bytes(), form) {
+            None => false,
+            Some((_, [])) => true,
+            Some(_) => {
+                parse_timestamp(text, form).is_some() || parse_timestamptz(text, form).is_some()
+            }
+        })
 }
 
 /// A time of day `HH:MM[:SS[.f+]]`, in microseconds since midnight.

@@ -102,7 +102,10 @@ pub(super) fn set_comments_aside(records: &mut Vec<Record>) -> (Comments, bool) 
 pub(super) fn is_datum(text: &str) -> bool {
     let text = text.trim();
     let has_digit = text.bytes().any(|byte| byte.is_ascii_digit());
-    let has_letter = text.chars().any(char::is_alphabetic);
+    let has_letter = match text.is_ascii() {
+        true => text.bytes().any(|byte| byte.is_ascii_alphabetic()),
+        false => text.chars().any(char::is_alphabetic),
+    };
     (has_digit && !has_letter)
         || parse_boolean(text).is_some()
         || (has_digit && (parse_float64(text).is_some() || is_temporal(text)))
