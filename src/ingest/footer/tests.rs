@@ -1,3 +1,5 @@
+//! The footer of a file with field ids spliced in reads as the file before, and every element has its id.
+
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Int32Array, ListArray, RecordBatch, types::Int32Type};

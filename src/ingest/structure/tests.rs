@@ -1,3 +1,5 @@
+//! Files whose structure is sound are taken, and damage to any part of it is told with its place.
+
 use std::io::Write;
 use std::sync::Arc;
 
