@@ -237,6 +237,9 @@ impl<R: Read> CsvReader<R> {
             }
         }
         if let Some(columns) = self.dialect.columns {
+            if columns > self.limits.columns_max {
+                return Err(self.too_many_columns());
+            }
             names.resize(columns, String::new());
         }
         let mut header = HeaderNames::default();

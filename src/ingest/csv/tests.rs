@@ -363,3 +363,19 @@ proptest! {
         let _ = read(&bytes[..cut.min(bytes.len())]);
     }
 }
+
+/// Found by the fuzzer: without a header nobody counted the columns.
+#[test]
+fn a_part_without_a_header_may_not_have_more_columns_either() {
+    let columns = |count| Dialect {
+        header_rows: 0,
+        columns: Some(count),
+        ..COMMAS
+    };
+    let wide = ",".repeat(LIMITS.columns_max);
+    let refused = CsvReader::new(wide.as_bytes(), columns(LIMITS.columns_max + 1), LIMITS);
+    let error = refused.err().unwrap();
+    assert_eq!(error.kind, FormatErrorKind::TooManyColumns);
+    let reader = CsvReader::new(wide[1..].as_bytes(), columns(LIMITS.columns_max), LIMITS);
+    assert_eq!(reader.unwrap().columns().len(), LIMITS.columns_max);
+}
