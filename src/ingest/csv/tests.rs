@@ -376,6 +376,6 @@ fn a_part_without_a_header_may_not_have_more_columns_either() {
     let refused = CsvReader::new(wide.as_bytes(), columns(LIMITS.columns_max + 1), LIMITS);
     let error = refused.err().unwrap();
     assert_eq!(error.kind, FormatErrorKind::TooManyColumns);
-    let reader = CsvReader::new(wide[1..].as_bytes(), columns(LIMITS.columns_max), LIMITS);
+    let reader = CsvReader::new(&wide.as_bytes()[1..], columns(LIMITS.columns_max), LIMITS);
     assert_eq!(reader.unwrap().columns().len(), LIMITS.columns_max);
 }
