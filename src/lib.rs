@@ -61,7 +61,8 @@
 //! generation, which names the upload's files), streams the body to the staging folder, and has
 //! [`ingest::convert::discover`] read all of it on a blocking thread: columns, types, rows, and a Parquet file with
 //! the types as they look. Both files are synced and renamed, the folder is synced, then the actor queues the
-//! part's record in the journal. When the group of writes it belongs to is synced, the client gets its 201.
+//! part's record in the journal. When the group of writes it belongs to is synced, the client gets its 201. A small text part
+//! goes into a pack ([`store::packs`]) instead, which the journal syncs before the records of its group, and has no data file yet.
 //!
 //! # Walkthrough: a commit
 //!

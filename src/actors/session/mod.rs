@@ -15,6 +15,7 @@ mod handlers;
 pub(crate) mod messages;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -26,9 +27,11 @@ use super::Surroundings;
 use super::committer::Committers;
 use super::supervisor::LiveSessions;
 use crate::blocking::blocking;
+use crate::domain::part::PackPlace;
 use crate::domain::session::session_not_found;
 use crate::domain::{CommitReceipt, CommitRequest, PartNumber, PartRecord, Session, SessionId};
 use crate::error::{Error, Result};
+use crate::store::packs::Packs;
 use crate::store::{durable, records};
 
 /// Messages waiting for one session; senders beyond that wait. More than the connections one client uses.
@@ -142,12 +145,7 @@ impl SessionActor {
     fn remove_files(&self, record: &PartRecord) {
         let paths = self.surroundings.layout.part_files(&self.id, record);
         let (packs, packed) = (self.surroundings.packs.clone(), record.packed);
-        tokio::task::spawn_blocking(move || {
-            paths.iter().for_each(|path| durable::remove_quietly(path));
-            if let Some(place) = packed {
-                packs.release(place.pack);
-            }
-        });
+        tokio::task::spawn_blocking(move || remove_part(&paths, packed, &packs));
     }
 
     /// Removes the staged files of a committed session in the background; those of an upload that is still
@@ -162,16 +160,22 @@ impl SessionActor {
         let packs = self.surroundings.packs.clone();
         tokio::task::spawn_blocking(move || {
             for record in session.records() {
-                for path in layout.part_files(&session.id, record) {
-                    durable::remove_quietly(&path);
-                }
-                if let Some(place) = record.packed {
-                    packs.release(place.pack);
-                }
+                let paths = layout.part_files(&session.id, record);
+                remove_part(&paths, record.packed, &packs);
             }
             // Not there when all parts were small; not empty while an upload runs, and then it stays.
             let _ = std::fs::remove_dir(layout.session_folder(&session.id));
         });
+    }
+}
+
+/// Removes the files that are a part's alone, and gives up its place in a pack. Blocks.
+fn remove_part(paths: &[PathBuf], packed: Option<PackPlace>, packs: &Packs) {
+    for path in paths {
+        durable::remove_quietly(path);
+    }
+    if let Some(place) = packed {
+        packs.release(place.pack);
     }
 }
 
