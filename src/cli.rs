@@ -1,5 +1,7 @@
 //! The command line.
 
+mod token;
+
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -30,6 +32,8 @@ pub struct Cli {
 enum Command {
     /// Run the server until SIGTERM or Ctrl-C.
     Serve(ServeArguments),
+    /// Make, list and revoke access tokens.
+    Token(token::TokenArguments),
     /// Check a data folder: journal, staged files, tables.
     Check(CheckArguments),
     /// Send made-up files to a server and say how fast it took them.
@@ -180,6 +184,7 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         let outcome = match self.command {
             Command::Serve(arguments) => arguments.run(),
+            Command::Token(arguments) => arguments.run(),
             Command::Check(arguments) => arguments.run(),
             Command::Bench(arguments) => arguments.run(),
         };
@@ -323,7 +328,7 @@ async fn serve(config: Config) -> Result<(), String> {
     let server = Server::start(config, Arc::new(SystemClock)).await?;
     // Standard output has this one line, for people and for programs that start us on port 0.
     let mut stdout = std::io::stdout();
-    writeln!(stdout, "calve listening on http://{}", server.address)
+    writeln!(stdout, "calve listening on {}", server.url())
         .and_then(|()| stdout.flush())
         .map_err(|error| error.to_string())?;
     tokio::select! {

@@ -4,6 +4,8 @@
 //! `config/calve.toml` lists every key with its default and a reason, and a test compares it with these
 //! defaults.
 
+mod access;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,7 +13,13 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+
+pub use access::{
+    AuditConfig, AuthConfig, AuthMode, IdentityConfig, IssuerConfig, KeyAlgorithm, QuotasConfig,
+    TlsConfig,
+};
 
 use crate::store::packs::PACKED_BYTES_MAX;
 
@@ -21,6 +29,14 @@ use crate::store::packs::PACKED_BYTES_MAX;
 pub struct Config {
     /// `[server]`
     pub server: ServerConfig,
+    /// `[tls]`
+    pub tls: TlsConfig,
+    /// `[auth]`
+    pub auth: AuthConfig,
+    /// `[quotas]`
+    pub quotas: QuotasConfig,
+    /// `[audit]`
+    pub audit: AuditConfig,
     /// `[storage]`
     pub storage: StorageConfig,
     /// `[sessions]`
@@ -49,6 +65,12 @@ pub struct ServerConfig {
     /// Longest silence in the middle of a body before the request is given up.
     #[serde(with = "humantime_serde")]
     pub body_idle_timeout: Duration,
+    /// Connections at once; more wait to be taken.
+    pub connections_max: usize,
+    /// Proxies whose forwarded headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Origins of web pages that may use the API.
+    pub cors_origins: Vec<String>,
 }
 
 impl Default for ServerConfig {
@@ -58,6 +80,9 @@ impl Default for ServerConfig {
             public_url: None,
             shutdown_deadline: Duration::from_secs(30),
             body_idle_timeout: Duration::from_secs(30),
+            connections_max: 10_000,
+            trusted_proxies: Vec::new(),
+            cors_origins: Vec::new(),
         }
     }
 }
@@ -339,7 +364,7 @@ impl Config {
                 "server.public_url: `{url}` must start with http:// or https://"
             ));
         }
-        Ok(())
+        access::validate(self)
     }
 
     /// Parts converted at once.

@@ -1,17 +1,19 @@
-//! A socket in the data folder over which `calve check` reads the records of a running server, whose journal is locked.
+//! A socket in the data folder over which other commands ask a running server, whose journal is locked: `calve check` for its
+//! records, `calve token` for changes of its tokens.
 //!
-//! **Protocol.** Whoever connects gets a header, then every entry of the journal as two lengths (u32, big-endian), key and
-//! value, then an end mark with the number of entries, so that a stream that was cut is noticed. Nothing is read from the
-//! client, and nothing is changed. The socket is the server's user's alone (mode 0600).
+//! **Protocol.** Whoever connects sends one line of JSON that says what for. The answer to a token command is one line of JSON.
+//! That to a request for the records is a header, then every entry of the journal as two lengths (u32, big-endian), key and
+//! value, then an end mark with the number of entries, so that a stream that was cut is noticed. The socket is the server's
+//! user's alone (mode 0600): whoever can open it can read and change the data folder, too.
 //!
-//! **Bounds.** One list at a time; others wait. It is written on a blocking thread through a small buffer; a client that does not
-//! read for `STALL_MAX` is given up. The entries are no snapshot: records change while they are listed.
+//! **Bounds.** One client at a time; others wait. It is served on a blocking thread through a small buffer; a client that does not
+//! write or read for `STALL_MAX` is given up. The entries are no snapshot: records change while they are listed.
 //!
 //! **Failure.** A server that cannot make the socket works without it and says so in its log. What a killed server leaves is
 //! replaced by the next.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
@@ -21,8 +23,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix_web::rt::net::UnixListener;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
+use crate::audit::Audit;
+use crate::auth::commands::{TokenAnswer, TokenCommand};
+use crate::auth::tokens::Tokens;
+use crate::clock::SharedClock;
 use crate::store::durable;
 use crate::store::journal::Journal;
 use crate::store::layout::Layout;
@@ -31,15 +39,38 @@ use crate::store::layout::Layout;
 pub type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// Says what follows, and in which version.
-const HEADER: &[u8; 16] = b"calve records 1\n";
+const HEADER: &[u8; 16] = b"calve records 2\n";
 /// In the place of a key's length: there are no more entries.
 const END_MARK: u32 = u32::MAX;
 /// Longest key or value that is believed; records are some kilobytes.
 const ENTRY_BYTES_MAX: u32 = 64 * 1024 * 1024;
+/// Longest line of JSON, in either direction. A list of as many tokens as there may be is shorter.
+const LINE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Longest wait for the other side.
 const STALL_MAX: Duration = Duration::from_secs(5);
 /// Pause after a connection that could not be taken, for instance because no file can be opened.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a client asks for.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Ask {
+    Records,
+    Tokens(TokenCommand),
+}
+
+/// What the socket gives access to.
+#[derive(Clone)]
+pub struct Served {
+    /// The records.
+    pub journal: Journal,
+    /// The tokens.
+    pub tokens: Arc<Tokens>,
+    /// Where changes of tokens are written down.
+    pub audit: Audit,
+    /// For that.
+    pub clock: SharedClock,
+}
 
 /// The server's end of the socket.
 #[derive(Debug)]
@@ -87,9 +118,9 @@ impl Client {
 }
 
 impl Control {
-    /// Makes the socket and answers on it. The journal must be open, so that no other server answers there. Must be called
+    /// Makes the socket and answers on it. The journal is open, so that no other server answers there. Must be called
     /// within a tokio runtime.
-    pub fn start(journal: Journal, layout: &Layout) -> Option<Self> {
+    pub fn start(served: Served, layout: &Layout) -> Option<Self> {
         let socket = layout.control_socket();
         let listener = match bind(&socket) {
             Ok(listener) => listener,
@@ -99,7 +130,7 @@ impl Control {
             }
         };
         let client = Arc::new(Client::default());
-        let accepting = actix_web::rt::spawn(accept(listener, journal, client.clone()));
+        let accepting = actix_web::rt::spawn(accept(listener, served, client.clone()));
         Some(Self {
             socket,
             accepting,
@@ -128,7 +159,7 @@ fn bind(socket: &Path) -> io::Result<UnixListener> {
 }
 
 /// Serves one connection after the other.
-async fn accept(listener: UnixListener, journal: Journal, client: Arc<Client>) {
+async fn accept(listener: UnixListener, served: Served, client: Arc<Client>) {
     loop {
         let stream = match listener
             .accept()
@@ -142,25 +173,56 @@ async fn accept(listener: UnixListener, journal: Journal, client: Arc<Client>) {
                 continue;
             }
         };
-        let (journal, client) = (journal.clone(), client.clone());
-        let sending = tokio::task::spawn_blocking(move || {
-            let sent = send(&journal, stream, &client);
+        let (served, client) = (served.clone(), client.clone());
+        let serving = tokio::task::spawn_blocking(move || {
+            let answered = serve(&served, &stream, &client);
             client.end();
-            sent
+            answered
         });
-        match sending.await {
-            Ok(Ok(entries)) => tracing::info!(entries, "listed the records for a check"),
-            Ok(Err(error)) => tracing::warn!(%error, "the records were not listed to the end"),
-            Err(error) => tracing::error!(%error, "listing the records panicked"),
+        match serving.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "a client of the control socket got no whole answer")
+            }
+            Err(error) => tracing::error!(%error, "answering on the control socket panicked"),
         }
     }
 }
 
-/// Sends every entry of the journal; gives their number.
-fn send(journal: &Journal, stream: UnixStream, client: &Client) -> io::Result<u64> {
+fn serve(served: &Served, stream: &UnixStream, client: &Client) -> io::Result<()> {
     stream.set_nonblocking(false)?;
     stream.set_write_timeout(Some(STALL_MAX))?;
-    client.begin(&stream)?;
+    stream.set_read_timeout(Some(STALL_MAX))?;
+    client.begin(stream)?;
+    match read_line(stream)? {
+        Ask::Records => {
+            let entries = send_records(&served.journal, stream, client)?;
+            tracing::info!(entries, "listed the records for a check");
+            Ok(())
+        }
+        Ask::Tokens(command) => {
+            let answer = command.run(&served.tokens, &served.audit, served.clock.now());
+            write_line(stream, &answer)
+        }
+    }
+}
+
+fn read_line<T: DeserializeOwned>(stream: &UnixStream) -> io::Result<T> {
+    let mut line = String::new();
+    BufReader::new(stream)
+        .take(LINE_BYTES_MAX)
+        .read_line(&mut line)?;
+    serde_json::from_str(&line).map_err(io::Error::other)
+}
+
+fn write_line(mut stream: &UnixStream, value: &impl Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(value).map_err(io::Error::other)?;
+    line.push(b'\n');
+    stream.write_all(&line)
+}
+
+/// Sends every entry of the journal; gives their number.
+fn send_records(journal: &Journal, stream: &UnixStream, client: &Client) -> io::Result<u64> {
     let mut writer = BufWriter::new(stream);
     writer.write_all(HEADER)?;
     let mut count = 0u64;
@@ -185,28 +247,55 @@ fn send(journal: &Journal, stream: UnixStream, client: &Client) -> io::Result<u6
 
 /// The records of the server that runs on a data folder; `None` when none answers there. Blocks.
 pub fn fetch(layout: &Layout) -> Result<Option<Entries>, String> {
-    let socket = layout.control_socket();
-    let stream = match UnixStream::connect(&socket) {
-        Ok(stream) => stream,
-        Err(error) => {
-            return match error.kind() {
-                // No socket, one that a killed server left, or a path too long for one.
-                ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::InvalidInput => {
-                    Ok(None)
-                }
-                _ => Err(format!(
-                    "cannot ask the server at {}: {error}. Run the check as the server's user",
-                    socket.display()
-                )),
-            };
-        }
+    let Some(stream) = connect(layout)? else {
+        return Ok(None);
     };
-    let received = stream
-        .set_read_timeout(Some(STALL_MAX * 12))
-        .and_then(|()| receive(&mut BufReader::new(stream)));
+    let received = ask(&stream, &Ask::Records).and_then(|()| receive(&mut BufReader::new(stream)));
     received.map(Some).map_err(|error| {
         format!("the server did not list all its records ({error}); its log may say why. Run the check again")
     })
+}
+
+/// Has the server that runs on a data folder do a token command; `None` when none answers there. Blocks.
+pub fn token_command(
+    layout: &Layout,
+    command: &TokenCommand,
+) -> Result<Option<TokenAnswer>, String> {
+    let Some(stream) = connect(layout)? else {
+        return Ok(None);
+    };
+    let answer = ask(&stream, &Ask::Tokens(command.clone()))
+        .and_then(|()| read_line::<Result<TokenAnswer, String>>(&stream));
+    match answer {
+        Ok(answer) => answer.map(Some),
+        Err(error) => Err(format!(
+            "the server gave no answer ({error}); `calve token list` shows whether it was done"
+        )),
+    }
+}
+
+fn ask(stream: &UnixStream, ask: &Ask) -> io::Result<()> {
+    stream.set_read_timeout(Some(STALL_MAX * 12))?;
+    stream.set_write_timeout(Some(STALL_MAX))?;
+    write_line(stream, ask)
+}
+
+/// The control socket of the server that runs on a data folder; `None` when none answers there.
+fn connect(layout: &Layout) -> Result<Option<UnixStream>, String> {
+    let socket = layout.control_socket();
+    match UnixStream::connect(&socket) {
+        Ok(stream) => Ok(Some(stream)),
+        Err(error) => match error.kind() {
+            // No socket, one that a killed server left, or a path too long for one.
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::InvalidInput => {
+                Ok(None)
+            }
+            _ => Err(format!(
+                "cannot ask the server at {}: {error}. Run this as the server's user",
+                socket.display()
+            )),
+        },
+    }
 }
 
 fn receive(reader: &mut impl Read) -> io::Result<Entries> {
@@ -253,6 +342,8 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::clock::SystemClock;
+    use crate::store::credentials::CredentialStore;
     use crate::store::journal::{JournalWriter, Write as JournalWrite};
     use crate::telemetry::Metrics;
 
@@ -269,6 +360,21 @@ mod tests {
         (journal, writer)
     }
 
+    async fn served(journal: Journal) -> Served {
+        let store = CredentialStore::new(journal.clone());
+        let clock: SharedClock = Arc::new(SystemClock);
+        let loading = tokio::task::spawn_blocking({
+            let clock = clock.clone();
+            move || Tokens::load(store, clock, "calve").unwrap()
+        });
+        Served {
+            journal,
+            tokens: Arc::new(loading.await.unwrap()),
+            audit: Audit::default(),
+            clock,
+        }
+    }
+
     async fn fetch_from(layout: &Layout) -> Result<Option<Entries>, String> {
         let layout = layout.clone();
         tokio::task::spawn_blocking(move || fetch(&layout))
@@ -282,11 +388,12 @@ mod tests {
         let layout = Layout::new(folder.path().to_path_buf());
         assert_eq!(fetch_from(&layout).await, Ok(None));
         let (journal, _writer) = journal(&layout).await;
+        let served = served(journal.clone()).await;
         let entries: BTreeMap<_, _> = journal.scan(b"").unwrap().map(Result::unwrap).collect();
         // What a killed server left.
         drop(std::os::unix::net::UnixListener::bind(layout.control_socket()).unwrap());
         assert_eq!(fetch_from(&layout).await, Ok(None));
-        let control = Control::start(journal, &layout).unwrap();
+        let control = Control::start(served, &layout).unwrap();
         let mode = std::fs::metadata(layout.control_socket())
             .unwrap()
             .permissions()
@@ -306,10 +413,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let layout = Layout::new(folder.path().to_path_buf());
         let (journal, writer) = journal(&layout).await;
-        let control = Control::start(journal, &layout).unwrap();
+        let control = Control::start(served(journal).await, &layout).unwrap();
         let socket = layout.control_socket();
         let mut silent = tokio::task::spawn_blocking(move || {
             let mut stream = UnixStream::connect(socket).unwrap();
+            ask(&stream, &Ask::Records).unwrap();
             // The list has begun, and has more than the socket's buffers take.
             read_array::<1>(&mut stream).unwrap();
             stream
@@ -332,7 +440,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let layout = Layout::new(folder.path().join("x".repeat(120)));
         let (journal, _writer) = journal(&layout).await;
-        assert!(Control::start(journal, &layout).is_none());
+        assert!(Control::start(served(journal).await, &layout).is_none());
         assert_eq!(fetch_from(&layout).await, Ok(None));
     }
 
@@ -349,7 +457,7 @@ mod tests {
         assert!(receive(&mut gap.as_slice()).is_err());
         let other = whole
             .iter()
-            .map(|byte| if *byte == b'1' { b'2' } else { *byte });
+            .map(|byte| if *byte == b'2' { b'1' } else { *byte });
         let refused = receive(&mut other.collect::<Vec<u8>>().as_slice()).unwrap_err();
         assert!(refused.to_string().contains("another version"), "{refused}");
     }

@@ -22,6 +22,10 @@ pub enum ErrorCode {
     ChecksumMismatch,
     /// The connection ended before the announced body was complete.
     BodyIncomplete,
+    /// The request brings no credential, or one that proves nothing.
+    Unauthenticated,
+    /// The user may not do this.
+    NotPermitted,
     /// No such path.
     RouteNotFound,
     /// The path exists, the method does not.
@@ -68,6 +72,8 @@ pub enum ErrorCode {
     FormatUnreadable,
     /// There is nothing to commit.
     NoParts,
+    /// The user sends more requests or bytes a second than allowed.
+    RateLimited,
     /// As much as the configuration allows is open or staged.
     LimitReached,
     /// Something failed inside; the request id finds it in the log.
@@ -82,11 +88,13 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, in the order of the documentation's table.
-    pub const ALL: [ErrorCode; 32] = [
+    pub const ALL: [ErrorCode; 35] = [
         Self::ValidationError,
         Self::InvalidDigest,
         Self::ChecksumMismatch,
         Self::BodyIncomplete,
+        Self::Unauthenticated,
+        Self::NotPermitted,
         Self::RouteNotFound,
         Self::MethodNotAllowed,
         Self::SessionNotFound,
@@ -110,6 +118,7 @@ impl ErrorCode {
         Self::UnsupportedType,
         Self::FormatUnreadable,
         Self::NoParts,
+        Self::RateLimited,
         Self::LimitReached,
         Self::Internal,
         Self::Overloaded,
@@ -124,6 +133,8 @@ impl ErrorCode {
             Self::InvalidDigest => "invalid_digest",
             Self::ChecksumMismatch => "checksum_mismatch",
             Self::BodyIncomplete => "body_incomplete",
+            Self::Unauthenticated => "unauthenticated",
+            Self::NotPermitted => "not_permitted",
             Self::RouteNotFound => "route_not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::SessionNotFound => "session_not_found",
@@ -147,6 +158,7 @@ impl ErrorCode {
             Self::UnsupportedType => "unsupported_type",
             Self::FormatUnreadable => "format_unreadable",
             Self::NoParts => "no_parts",
+            Self::RateLimited => "rate_limited",
             Self::LimitReached => "limit_reached",
             Self::Internal => "internal",
             Self::Overloaded => "overloaded",

@@ -74,6 +74,8 @@
 
 pub mod actors;
 pub mod admission;
+pub mod audit;
+pub mod auth;
 pub mod bench;
 pub mod blocking;
 pub mod check;
@@ -85,6 +87,7 @@ pub mod domain;
 pub mod error;
 pub mod http;
 pub mod ingest;
+pub mod quotas;
 pub mod schema;
 pub mod serve;
 pub mod store;
@@ -92,4 +95,5 @@ pub mod table;
 pub mod telemetry;
 #[cfg(test)]
 mod testing;
+pub mod tls;
 pub mod upload;

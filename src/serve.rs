@@ -17,6 +17,7 @@ use actix::Actor;
 use actix_web::dev::ServerHandle;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
+use rustls::ServerConfig;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
@@ -25,19 +26,25 @@ use crate::actors::committer::Committers;
 use crate::actors::janitor::Janitor;
 use crate::actors::{ArbiterPool, RunningCommits, Sessions, Surroundings};
 use crate::admission::{Admission, StagedBytes};
+use crate::audit::{Audit, AuditWriter};
+use crate::auth::Authentication;
 use crate::blocking::blocking;
 use crate::clock::SharedClock;
-use crate::config::Config;
-use crate::control::Control;
+use crate::config::{AuditConfig, Config, TlsConfig};
+use crate::control::{Control, Served};
 use crate::domain::CommitIntent;
 use crate::http::{self, Api};
 use crate::ingest::Limits;
+use crate::quotas::rates::Rates;
+use crate::quotas::usage::Usage;
+use crate::store::credentials::CredentialStore;
 use crate::store::journal::{Journal, JournalWriter, Write};
 use crate::store::layout::Layout;
 use crate::store::packs::Packs;
 use crate::table::commit::CommitContext;
 use crate::table::{Catalog, JournalCatalog, LocalStorage, TableStorage};
 use crate::telemetry::Metrics;
+use crate::tls::{self, Watch};
 use crate::upload::Uploads;
 
 /// Threads that actors run on. They only decide and wait, so two are plenty for thousands of sessions.
@@ -56,8 +63,11 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 pub struct Server {
     /// Where it listens.
     pub address: SocketAddr,
+    is_encrypted: bool,
     handle: ServerHandle,
     serving: JoinHandle<std::io::Result<()>>,
+    watch: Option<Watch>,
+    audit_writer: AuditWriter,
     journal: Journal,
     journal_writer: JournalWriter,
     packs: Packs,
@@ -74,30 +84,28 @@ impl Server {
         let layout = data_layout(&config.storage.data_dir)?;
         let metrics = Arc::new(Metrics::new());
         let (journal, journal_writer) = open_journal(&layout, &clock, &metrics).await?;
-        let control = Control::start(journal.clone(), &layout);
+        let (audit, audit_writer) = start_audit(&config.audit, &layout).await?;
+        let authentication = authentication(&config, &journal, &clock).await?;
+        let served = Served {
+            journal: journal.clone(),
+            tokens: authentication.tokens(),
+            audit: audit.clone(),
+            clock: clock.clone(),
+        };
+        let control = Control::start(served, &layout);
         let storage: Arc<dyn TableStorage> = Arc::new(LocalStorage::new(layout.clone()));
         let catalog = JournalCatalog::new(journal.clone(), storage.clone());
         catalog.recover().await;
         let cut_off = unfinished_commits(&catalog).await?;
         let catalog = Arc::new(catalog);
-        let surroundings = Arc::new(Surroundings {
-            journal: journal.clone(),
-            layout: layout.clone(),
-            clock: clock.clone(),
-            packs: Packs::new(layout.packs_folder(), clock.clone()),
-            staged: StagedBytes::default(),
-            sessions: config.sessions.clone(),
+        let surroundings = surroundings(
+            &config,
+            &journal,
+            layout,
+            clock,
             metrics,
-            commits: CommitContext {
-                catalog: catalog.clone(),
-                storage,
-                layout,
-                clock,
-                conversions: Arc::new(Semaphore::new(config.conversions_max())),
-                limits: Limits::from(&config.parts),
-                tables: config.tables.clone(),
-            },
-        });
+            (&catalog, storage),
+        );
         let arbiters = Arc::new(ArbiterPool::new(ARBITERS));
         let running = RunningCommits::default();
         let committers = Committers::new(surroundings.clone(), arbiters.clone(), running.clone());
@@ -111,11 +119,27 @@ impl Server {
         Janitor::start_in_arbiter(&arbiters.pick(), |_| janitor);
         let packs = surroundings.packs.clone();
         let shutdown_deadline = config.server.shutdown_deadline;
-        let (address, handle, serving) = listen(api(config, sessions, surroundings))?;
+        let tls = start_tls(&config.tls).await?;
+        let api = Api {
+            uploads: uploads(&config, &sessions, &surroundings),
+            sessions,
+            rates: Rates::new(&config.quotas),
+            authentication,
+            audit,
+            is_encrypted: tls.is_some(),
+            surroundings,
+            config,
+        };
+        let is_encrypted = api.is_encrypted;
+        let (tls, watch) = tls.unzip();
+        let (address, handle, serving) = listen(api, tls)?;
         Ok(Self {
             address,
+            is_encrypted,
             handle,
             serving,
+            watch,
+            audit_writer,
             journal,
             journal_writer,
             packs,
@@ -125,6 +149,12 @@ impl Server {
             control,
             shutdown_deadline,
         })
+    }
+
+    /// The base of its URLs, as this machine reaches it.
+    pub fn url(&self) -> String {
+        let scheme = if self.is_encrypted { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     /// Ends the server in order. Returns when everything acknowledged is on stable storage.
@@ -162,10 +192,15 @@ impl Server {
         }
         drop(self.catalog);
         drop(self.journal);
+        drop(self.watch);
         self.serving.abort();
         let joining = tokio::task::spawn_blocking(move || self.journal_writer.join());
         if timeout_at(deadline, joining).await.is_err() {
             late("the journal's writer");
+        }
+        let joining = tokio::task::spawn_blocking(move || self.audit_writer.join());
+        if timeout_at(deadline, joining).await.is_err() {
+            late("the audit log");
         }
         tracing::info!("stopped");
     }
@@ -204,47 +239,127 @@ async fn unfinished_commits(catalog: &JournalCatalog) -> Result<Vec<CommitIntent
         .map_err(|error| error.to_string())
 }
 
-fn api(config: Config, sessions: Sessions, surroundings: Arc<Surroundings>) -> Api {
-    Api {
-        sessions: sessions.clone(),
-        uploads: Uploads {
-            sessions,
-            surroundings: surroundings.clone(),
-            config: config.parts.clone(),
-            body_idle_timeout: config.server.body_idle_timeout,
-            admission: Admission::new(
-                surroundings.layout.root().to_path_buf(),
-                surroundings.staged.clone(),
-                &config,
-            ),
-            syncs: Arc::new(Semaphore::new(config.storage.concurrent_syncs)),
-            early: Arc::new(Semaphore::new(config.conversions_max())),
-            small: Arc::new(Semaphore::new(
-                config.conversions_max() * SMALL_PARTS_PER_CONVERSION,
-            )),
+/// What actors need.
+fn surroundings(
+    config: &Config,
+    journal: &Journal,
+    layout: Layout,
+    clock: SharedClock,
+    metrics: Arc<Metrics>,
+    (catalog, storage): (&Arc<JournalCatalog>, Arc<dyn TableStorage>),
+) -> Arc<Surroundings> {
+    Arc::new(Surroundings {
+        journal: journal.clone(),
+        layout: layout.clone(),
+        clock: clock.clone(),
+        packs: Packs::new(layout.packs_folder(), clock.clone()),
+        staged: StagedBytes::default(),
+        usage: Usage::new(&config.quotas),
+        sessions: config.sessions.clone(),
+        metrics,
+        overwrite_needs: config.auth.overwrite_needs,
+        commits: CommitContext {
+            catalog: catalog.clone(),
+            storage,
+            layout,
+            clock,
+            conversions: Arc::new(Semaphore::new(config.conversions_max())),
+            limits: Limits::from(&config.parts),
+            tables: config.tables.clone(),
         },
-        surroundings,
-        config,
+    })
+}
+
+fn uploads(config: &Config, sessions: &Sessions, surroundings: &Arc<Surroundings>) -> Uploads {
+    Uploads {
+        sessions: sessions.clone(),
+        surroundings: surroundings.clone(),
+        config: config.parts.clone(),
+        body_idle_timeout: config.server.body_idle_timeout,
+        admission: Admission::new(
+            surroundings.layout.root().to_path_buf(),
+            surroundings.staged.clone(),
+            config,
+        ),
+        syncs: Arc::new(Semaphore::new(config.storage.concurrent_syncs)),
+        early: Arc::new(Semaphore::new(config.conversions_max())),
+        small: Arc::new(Semaphore::new(
+            config.conversions_max() * SMALL_PARTS_PER_CONVERSION,
+        )),
     }
+}
+
+async fn start_audit(
+    config: &AuditConfig,
+    layout: &Layout,
+) -> Result<(Audit, AuditWriter), String> {
+    let (config, root) = (config.clone(), layout.root().to_path_buf());
+    tokio::task::spawn_blocking(move || Audit::start(&config, &root))
+        .await
+        .map_err(|error| error.to_string())?
+}
+
+async fn start_tls(config: &TlsConfig) -> Result<Option<(ServerConfig, Watch)>, String> {
+    let config = config.clone();
+    tokio::task::spawn_blocking(move || tls::start(&config))
+        .await
+        .map_err(|error| error.to_string())?
+}
+
+async fn authentication(
+    config: &Config,
+    journal: &Journal,
+    clock: &SharedClock,
+) -> Result<Authentication, String> {
+    tls::install_provider();
+    let (auth, public_url) = (config.auth.clone(), config.server.public_url.clone());
+    let (store, clock) = (CredentialStore::new(journal.clone()), clock.clone());
+    let making = move || Authentication::new(&auth, public_url.as_deref(), store, clock);
+    let authentication = tokio::task::spawn_blocking(making)
+        .await
+        .map_err(|error| error.to_string())??;
+    if config.auth.mode.takes_tokens() && authentication.tokens().list().is_empty() {
+        tracing::warn!(
+            "there is no access token yet, so nobody can upload. Make one: calve token create --data-dir {} --user NAME --grant 'WORKSPACE.*:owner'",
+            config.storage.data_dir.display()
+        );
+    }
+    if !authentication.is_required() && !config.server.listen.ip().is_loopback() {
+        tracing::warn!(
+            listen = %config.server.listen,
+            "authentication is off (auth.insecure_open): whoever reaches this server may do everything"
+        );
+    }
+    Ok(authentication)
 }
 
 type Listening = (SocketAddr, ServerHandle, JoinHandle<std::io::Result<()>>);
 
-fn listen(api: Api) -> Result<Listening, String> {
+fn listen(api: Api, tls: Option<ServerConfig>) -> Result<Listening, String> {
     let server_config = api.config.server.clone();
     let api = web::Data::new(api);
     let server = HttpServer::new(move || {
         App::new()
+            .wrap(from_fn(http::guard::guard))
+            .wrap(http::cross_origin(&api.config.server.cors_origins))
+            .wrap(http::security_headers(api.is_encrypted))
             .wrap(from_fn(http::observe::observe))
             .configure(|app| http::configure(app, api.clone()))
-    })
-    .disable_signals()
-    .keep_alive(KEEP_ALIVE)
-    .client_request_timeout(HEAD_TIMEOUT)
-    .client_disconnect_timeout(LINGER)
-    .shutdown_timeout(server_config.shutdown_deadline.as_secs())
-    .bind(server_config.listen)
-    .map_err(|error| {
+    });
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let server = server
+        .workers(workers)
+        .max_connections(server_config.connections_max.div_ceil(workers))
+        .disable_signals()
+        .keep_alive(KEEP_ALIVE)
+        .client_request_timeout(HEAD_TIMEOUT)
+        .client_disconnect_timeout(LINGER)
+        .shutdown_timeout(server_config.shutdown_deadline.as_secs());
+    let bound = match tls {
+        Some(tls) => server.bind_rustls_0_23(server_config.listen, tls),
+        None => server.bind(server_config.listen),
+    };
+    let server = bound.map_err(|error| {
         format!(
             "server.listen: cannot listen on {}: {error}",
             server_config.listen

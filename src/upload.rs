@@ -29,7 +29,7 @@ use crate::admission::Admission;
 use crate::blocking::blocking;
 use crate::config::PartsConfig;
 use crate::domain::part::Coding;
-use crate::domain::{PartKind, PartNumber, PartRecord, SessionId};
+use crate::domain::{Caller, PartKind, PartNumber, PartRecord, SessionId};
 use crate::error::{Error, ErrorCode, Result};
 use crate::ingest::Limits;
 use crate::ingest::arrival::Arrival;
@@ -117,7 +117,7 @@ struct Staged {
 
 impl Uploads {
     /// Stores a part; it is on stable storage when this returns.
-    pub async fn store<S>(&self, upload: Upload, body: S) -> Result<Acknowledged>
+    pub async fn store<S>(&self, upload: Upload, caller: &Caller, body: S) -> Result<Acknowledged>
     where
         S: Stream<Item = std::result::Result<Bytes, PayloadError>>,
     {
@@ -125,8 +125,12 @@ impl Uploads {
         staging::check_size(upload.content_length.unwrap_or(0), wire_bytes_max)?;
         let lease = self
             .sessions
-            .begin_part(&upload.session, upload.part)
+            .begin_part(&upload.session, upload.part, caller)
             .await?;
+        let announced = upload.content_length.unwrap_or(0);
+        self.surroundings
+            .usage
+            .check_staged(caller.user(), announced)?;
         let admitted = Arc::new(self.admission.admit(upload.content_length).await?);
         let reception = Reception {
             wire_bytes_max,

@@ -22,7 +22,7 @@
 //! **What is never removed**: what a record refers to; staged files that were written within `cleaning.grace`, or that only
 //! one sweep has seen; table files without an intent that is known to be dead. What cannot be read is left alone.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,8 +35,9 @@ use tokio::runtime::Handle;
 use super::{Sessions, Surroundings};
 use crate::config::CleaningConfig;
 use crate::domain::cleaning::{Sightings, Verdict, verdict};
-use crate::domain::{CommitIntent, Session, SessionId, SessionState};
+use crate::domain::{CommitIntent, PartRecord, Session, SessionId, SessionState};
 use crate::error::Result;
+use crate::quotas::usage::Used;
 use crate::store::journal::{Write, WriteError};
 use crate::store::{durable, keys, packs, records};
 use crate::table::removal;
@@ -130,6 +131,7 @@ impl Sweeper {
             report.removed_files += 1;
         }
         self.remove_empty_folders();
+        self.count_usage()?;
         let removed = report.removed_files as u64;
         self.surroundings.metrics.swept_files.inc_by(removed);
         Ok(report)
@@ -288,6 +290,35 @@ impl Sweeper {
                 .map_or(true, |session| session.state == SessionState::Open),
             Err(_) => true,
         }
+    }
+
+    /// Sets right what users are known to use, where that is limited.
+    fn count_usage(&self) -> Result<()> {
+        let (usage, journal) = (&self.surroundings.usage, &self.surroundings.journal);
+        if !usage.is_counted() {
+            return Ok(());
+        }
+        let before = usage.known();
+        let mut found: HashMap<String, Used> = HashMap::new();
+        for entry in journal.scan(keys::SESSIONS)? {
+            let (key, value) = entry?;
+            let Some(id) = keys::session_id(&key) else {
+                continue;
+            };
+            let session = records::session_in(&id, &value)?;
+            let (SessionState::Open, Some(owner)) = (session.state, session.owner) else {
+                continue;
+            };
+            // Its parts; it may have ended since it was read.
+            if let Some(session) = records::load_session(journal, &id)? {
+                let used = found.entry(owner).or_default();
+                used.sessions += 1;
+                let staged = session.records().map(PartRecord::staged_bytes);
+                used.staged_bytes += staged.sum::<u64>();
+            }
+        }
+        usage.correct(&before, found);
+        Ok(())
     }
 
     /// Folders of sessions that have ended, when they are empty.

@@ -32,7 +32,9 @@ use tokio::sync::watch;
 use crate::admission::StagedBytes;
 use crate::clock::SharedClock;
 use crate::config::SessionsConfig;
+use crate::domain::Role;
 use crate::error::{Error, ErrorCode};
+use crate::quotas::usage::Usage;
 use crate::store::journal::Journal;
 use crate::store::layout::Layout;
 use crate::store::packs::Packs;
@@ -57,10 +59,14 @@ pub struct Surroundings {
     pub packs: Packs,
     /// Bytes of all staged files.
     pub staged: StagedBytes,
+    /// What users use.
+    pub usage: Usage,
     /// How sessions live.
     pub sessions: SessionsConfig,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// The role that overwriting a table needs.
+    pub overwrite_needs: Role,
     /// What commits need.
     pub commits: CommitContext,
 }

@@ -13,10 +13,10 @@ use actix::prelude::*;
 
 use super::committer::Committers;
 use super::session::SessionActor;
-use super::session::messages::{BeginPart, Commit, DeletePart, FinishPart, Inspect};
+use super::session::messages::{Abort, BeginPart, Commit, DeletePart, FinishPart, Inspect};
 use super::{ANSWER_DEADLINE, ASK_ATTEMPTS, ArbiterPool, Surroundings, unreachable_actor};
 use crate::domain::{
-    AskedCommit, CommitReceipt, PartNumber, PartRecord, Session, SessionId, Target,
+    AskedCommit, Caller, CommitReceipt, PartNumber, PartRecord, Session, SessionId, Target,
 };
 use crate::error::{Error, ErrorCode, Result};
 use crate::store::records;
@@ -121,24 +121,42 @@ impl Handler<Find> for Supervisor {
 /// Open a session.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Box<Session>>")]
-struct Open(Option<Target>);
+struct Open {
+    target: Option<Target>,
+    caller: Caller,
+}
 
 /// Other messages are handled while the record is on its way to the disk.
 impl Handler<Open> for Supervisor {
     type Result = ResponseFuture<Result<Box<Session>>>;
 
-    fn handle(&mut self, Open(target): Open, _context: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, message: Open, _context: &mut Self::Context) -> Self::Result {
         let surroundings = self.surroundings.clone();
         Box::pin(async move {
-            let now = surroundings.clock.now();
-            let id = SessionId::new(now, surroundings.clock.random_id());
-            let expires_at = now + surroundings.sessions.ttl;
-            let session = Box::new(Session::open(id, target, now, expires_at));
-            let write = records::open_session(&session, surroundings.sessions.open_max)?;
-            surroundings.journal.write(write)?.await?;
-            Ok(session)
+            let Open { target, caller } = message;
+            surroundings.usage.open_session(caller.user())?;
+            let opened = open(&surroundings, target, &caller).await;
+            if opened.is_err() {
+                surroundings.usage.end_session(caller.user(), 0);
+            }
+            opened
         })
     }
+}
+
+async fn open(
+    surroundings: &Surroundings,
+    target: Option<Target>,
+    caller: &Caller,
+) -> Result<Box<Session>> {
+    let now = surroundings.clock.now();
+    let id = SessionId::new(now, surroundings.clock.random_id());
+    let expires_at = now + surroundings.sessions.ttl;
+    let mut session = Box::new(Session::open(id, target, now, expires_at));
+    session.owner = caller.user().map(str::to_owned);
+    let write = records::open_session(&session, surroundings.sessions.open_max)?;
+    surroundings.journal.write(write)?.await?;
+    Ok(session)
 }
 
 /// The handle of all sessions. Cheap to clone.
@@ -176,8 +194,11 @@ impl Sessions {
     }
 
     /// Opens a session; durable when this returns.
-    pub async fn open(&self, target: Option<Target>) -> Result<Box<Session>> {
-        let answer = tokio::time::timeout(ANSWER_DEADLINE, self.supervisor.send(Open(target)));
+    pub async fn open(&self, target: Option<Target>, caller: &Caller) -> Result<Box<Session>> {
+        caller.check_open(target.as_ref())?;
+        let caller = caller.clone();
+        let message = Open { target, caller };
+        let answer = tokio::time::timeout(ANSWER_DEADLINE, self.supervisor.send(message));
         match answer.await {
             Ok(Ok(opened)) => opened,
             Ok(Err(_)) | Err(_) => Err(unreachable_actor("supervisor")),
@@ -185,8 +206,17 @@ impl Sessions {
     }
 
     /// Asks whether a part may be uploaded now.
-    pub async fn begin_part(&self, id: &SessionId, part: PartNumber) -> Result<PartLease> {
-        self.ask(id, || BeginPart { part }).await
+    pub async fn begin_part(
+        &self,
+        id: &SessionId,
+        part: PartNumber,
+        caller: &Caller,
+    ) -> Result<PartLease> {
+        self.ask(id, || BeginPart {
+            caller: caller.clone(),
+            part,
+        })
+        .await
     }
 
     /// Records a part whose files are durable under their final names. On an error nothing was
@@ -207,9 +237,15 @@ impl Sessions {
     }
 
     /// Deletes a part; durable when this returns. Deleting it again is fine.
-    pub async fn delete_part(&self, id: &SessionId, part: PartNumber) -> Result<()> {
+    pub async fn delete_part(
+        &self,
+        id: &SessionId,
+        part: PartNumber,
+        caller: &Caller,
+    ) -> Result<()> {
         let span = tracing::Span::current();
         self.ask(id, || DeletePart {
+            caller: caller.clone(),
             part,
             span: span.clone(),
         })
@@ -217,15 +253,34 @@ impl Sessions {
     }
 
     /// The session as it is.
-    pub async fn inspect(&self, id: &SessionId) -> Result<Box<Session>> {
-        self.ask(id, || Inspect).await
+    pub async fn inspect(&self, id: &SessionId, caller: &Caller) -> Result<Box<Session>> {
+        self.ask(id, || Inspect {
+            caller: caller.clone(),
+        })
+        .await
+    }
+
+    /// Ends the session; durable when this returns. Ending it again is fine.
+    pub async fn abort(&self, id: &SessionId, caller: &Caller) -> Result<()> {
+        let span = tracing::Span::current();
+        self.ask(id, || Abort {
+            caller: caller.clone(),
+            span: span.clone(),
+        })
+        .await
     }
 
     /// Commits the session, joins its running commit, or returns the stored answer.
-    pub async fn commit(&self, id: &SessionId, asked: AskedCommit) -> Result<CommitReceipt> {
+    pub async fn commit(
+        &self,
+        id: &SessionId,
+        asked: AskedCommit,
+        caller: &Caller,
+    ) -> Result<CommitReceipt> {
         let span = tracing::Span::current();
         // No deadline: a commit takes what it takes, and the client may go and come back.
         self.send(id, || Commit {
+            caller: caller.clone(),
             asked: asked.clone(),
             span: span.clone(),
         })
@@ -233,10 +288,21 @@ impl Sessions {
     }
 
     /// What that commit would do now; the session and the table stay as they are.
-    pub async fn dry_run(&self, id: &SessionId, asked: AskedCommit) -> Result<DryRun> {
-        let session = self.inspect(id).await?;
+    pub async fn dry_run(
+        &self,
+        id: &SessionId,
+        asked: AskedCommit,
+        caller: &Caller,
+    ) -> Result<DryRun> {
+        let session = self.inspect(id, caller).await?;
+        caller.check_use(&session)?;
         session.check_open(self.surroundings.clock.now())?;
         let request = session.resolve_commit(asked)?;
+        caller.check_commit(
+            &request.target,
+            request.conflict_resolution,
+            self.surroundings.overwrite_needs,
+        )?;
         dry_run(&self.surroundings.commits, &session, &request).await
     }
 

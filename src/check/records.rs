@@ -9,7 +9,7 @@ use super::report::{Finding, Kind, Mode};
 use super::{Context, cause};
 use crate::control::Entries;
 use crate::domain::{Expired, PartNumber, Session, SessionId, SessionState, Target};
-use crate::store::{keys, records};
+use crate::store::{credentials, keys, records};
 
 /// What the records say.
 #[derive(Debug, Default)]
@@ -51,6 +51,10 @@ pub(super) fn read(context: &Context, entries: &Entries, findings: &mut Vec<Find
             records.read_expired(target, value, findings);
         } else if let Some(attempt) = keys::intent_attempt(key) {
             records.attempts.insert(attempt);
+        } else if key.starts_with(keys::ACCESS_TOKENS) {
+            if let Err(error) = credentials::token_in(value) {
+                findings.push(Finding::new(Kind::RecordUnreadable, cause(&error)));
+            }
         } else if !is_known(key) {
             let name = key.escape_ascii();
             findings.push(Finding::new(
@@ -74,6 +78,7 @@ fn is_known(key: &[u8]) -> bool {
         keys::OPEN_SESSIONS,
         keys::EXPIRED_SESSIONS,
         keys::COMMITTED_SESSIONS,
+        keys::SERVER_KEYS,
     ]
     .contains(&key)
 }

@@ -2,12 +2,14 @@
 //!
 //! Nothing here does I/O; time and randomness come in as arguments.
 
+pub mod access;
 pub mod cleaning;
 pub mod expiry;
 pub mod ids;
 pub mod part;
 pub mod session;
 
+pub use access::{Caller, Grant, Principal, Role, User};
 pub use expiry::{Expired, ListedSnapshot, Retention};
 pub use ids::{PartNumber, SessionId, Target};
 pub use part::{ColumnRecord, ColumnType, DataFileRecord, PartKind, PartRecord};

@@ -184,6 +184,8 @@ pub struct Session {
     pub expires_at: DateTime<Utc>,
     /// The table it is bound to, if it was opened with one.
     pub target: Option<Target>,
+    /// The user who opened it; `None` when authentication was off.
+    pub owner: Option<String>,
     /// Where it is in its life.
     pub state: SessionState,
     /// The staged parts.
@@ -207,6 +209,7 @@ impl Session {
             created_at,
             expires_at,
             target,
+            owner: None,
             state: SessionState::Open,
             parts: BTreeMap::new(),
             deleted: BTreeSet::new(),

@@ -5,6 +5,7 @@ use actix_web::http::header::{ACCEPT_ENCODING, ALLOW, RETRY_AFTER, WWW_AUTHENTIC
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::{Map, Value};
 
+use super::guard::{RATELIMIT, RATELIMIT_POLICY};
 use super::observe;
 use crate::error::{Error, ErrorCode};
 use crate::ingest::codec;
@@ -18,6 +19,8 @@ pub const fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::ChecksumMismatch | ErrorCode::InvalidDigest | ErrorCode::BodyIncomplete => {
             StatusCode::BAD_REQUEST
         }
+        ErrorCode::Unauthenticated => StatusCode::UNAUTHORIZED,
+        ErrorCode::NotPermitted => StatusCode::FORBIDDEN,
         ErrorCode::RouteNotFound | ErrorCode::SessionNotFound | ErrorCode::PartNotFound => {
             StatusCode::NOT_FOUND
         }
@@ -42,7 +45,7 @@ pub const fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::UnsupportedType
         | ErrorCode::FormatUnreadable
         | ErrorCode::NoParts => StatusCode::UNPROCESSABLE_ENTITY,
-        ErrorCode::LimitReached => StatusCode::TOO_MANY_REQUESTS,
+        ErrorCode::RateLimited | ErrorCode::LimitReached => StatusCode::TOO_MANY_REQUESTS,
         ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         ErrorCode::Overloaded | ErrorCode::StorageUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         ErrorCode::NoSpace => StatusCode::INSUFFICIENT_STORAGE,
@@ -86,11 +89,22 @@ impl ResponseError for Error {
                 response.insert_header((ACCEPT_ENCODING, codec::ACCEPTED));
             }
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
-                response.insert_header((RETRY_AFTER, RETRY_AFTER_SECONDS));
+                let seconds = self.fields.get("retry_after_seconds");
+                let seconds = seconds.map_or(RETRY_AFTER_SECONDS.to_owned(), Value::to_string);
+                response.insert_header((RETRY_AFTER, seconds));
             }
             _ => {}
         }
-        response.json(body)
+        for header in [RATELIMIT, RATELIMIT_POLICY] {
+            let name = header.as_str().replace('-', "_");
+            if let Some(text) = body.remove(&name).as_ref().and_then(Value::as_str) {
+                response.insert_header((header, text));
+            }
+        }
+        let mut response = response.json(body);
+        // For the audit log.
+        response.extensions_mut().insert(self.code);
+        response
     }
 }
 

@@ -131,11 +131,8 @@ pub fn header<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
     request.headers().get(name)?.to_str().ok()
 }
 
-/// A JSON object body; `None` when the body is empty or `null`.
-pub async fn json_object(
-    body: web::Payload,
-    idle_timeout: Duration,
-) -> Result<Option<Map<String, Value>>> {
+/// A small body, whole.
+pub async fn small_body(body: web::Payload, idle_timeout: Duration) -> Result<Vec<u8>> {
     let mut body = body;
     let mut bytes = Vec::new();
     while let Some(chunk) = staging::next_chunk(&mut body, idle_timeout).await? {
@@ -149,6 +146,15 @@ pub async fn json_object(
         }
         bytes.extend_from_slice(&chunk);
     }
+    Ok(bytes)
+}
+
+/// A JSON object body; `None` when the body is empty or `null`.
+pub async fn json_object(
+    body: web::Payload,
+    idle_timeout: Duration,
+) -> Result<Option<Map<String, Value>>> {
+    let bytes = small_body(body, idle_timeout).await?;
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(None);
     }

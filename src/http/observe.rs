@@ -18,6 +18,9 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest id taken from a client; what is longer, or not plain text, is replaced.
 const REQUEST_ID_LENGTH_MAX: usize = 128;
 
+/// The name of what is no operation.
+pub(super) const UNKNOWN_OPERATION: &str = "unknown";
+
 tokio::task_local! {
     static CURRENT_REQUEST_ID: String;
 }
@@ -77,16 +80,19 @@ pub async fn observe(
 }
 
 /// The operation's name in logs and metrics: a closed list, whatever is asked for.
-fn operation(method: &Method, pattern: Option<&str>) -> &'static str {
+pub(super) fn operation(method: &Method, pattern: Option<&str>) -> &'static str {
     match (method.as_str(), pattern) {
         ("GET" | "HEAD", Some("/health")) => "health",
         ("GET", Some("/metrics")) => "metrics",
         ("GET", Some("/openapi.json" | "/docs" | "/docs/{file}")) => "docs",
         ("POST", Some("/v1/upload/session")) => "start_session",
         ("PUT", Some("/v1/upload/{session_id}")) => "upload_part",
+        ("POST", Some("/token")) => "issue_token",
+        ("GET", Some("/.well-known/jwks.json")) => "key_set",
+        ("DELETE", Some("/v1/upload/{session_id}")) => "abort_session",
         ("GET", Some("/v1/upload/{session_id}/inspect")) => "inspect_session",
         ("DELETE", Some("/v1/upload/{session_id}/part/{part}")) => "delete_part",
         ("POST", Some("/v1/upload/{session_id}/commit")) => "commit_session",
-        _ => "unknown",
+        _ => UNKNOWN_OPERATION,
     }
 }

@@ -113,6 +113,15 @@ pub struct Issue {
     pub column: Option<String>,
 }
 
+/// Answer of Abort Session.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AbortSessionResponse {
+    /// `aborted`, also when it was aborted before.
+    pub status: &'static str,
+    /// The session's id.
+    pub session_id: String,
+}
+
 /// Answer of Delete Part.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DeletePartResponse {

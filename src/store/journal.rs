@@ -17,12 +17,15 @@
 //! **A full disk.** Room for the next groups is kept beyond the log's end; a group that might not fit is refused, and the
 //! journal goes on when there is space again.
 //!
+//! **Secrets.** The keys of [`super::credentials`] are in here, so the folder is its owner's alone (mode 0700).
+//!
 //! **What a crash loses.** Only what was not acknowledged. How a store is made, recognised and raised to a
 //! newer format is in `open`.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -210,6 +213,8 @@ impl Journal {
         let lock = Arc::new(open::lock(layout)?);
         let db = open::open_store(layout, new_store_id)?;
         let folder = layout.journal_folder();
+        // Keys are in it.
+        std::fs::set_permissions(&folder, Permissions::from_mode(0o700))?;
         let log = File::options()
             .read(true)
             .write(true)

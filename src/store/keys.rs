@@ -10,6 +10,8 @@
 //! | `t/<workspace>.<collection>.<dataset>` | the table's current metadata location |
 //! | `h/<workspace>.<collection>.<dataset>` | the table's version hint, for this metadata location, is not known to be durable |
 //! | `x/<time, u64 big-endian ms>/<workspace>.<collection>.<dataset>` | what a publication made superfluous has yet to be removed |
+//! | `a/<token id>` | an access token |
+//! | `k` | the keys of this server: of tokens' hashes, and for signing |
 //! | `i/<attempt, 32 hex digits>` | a commit attempt that is running, or that was cut off |
 
 use uuid::Uuid;
@@ -28,6 +30,10 @@ pub const INTENTS: &[u8] = b"i/";
 pub const OPEN_SESSIONS: &[u8] = b"n/open";
 /// Number of sessions that the sweep has ended.
 pub const EXPIRED_SESSIONS: &[u8] = b"n/expired";
+/// Every access token.
+pub const ACCESS_TOKENS: &[u8] = b"a/";
+/// The keys of this server.
+pub const SERVER_KEYS: &[u8] = b"k";
 /// Every session's own record.
 pub const SESSIONS: &[u8] = b"s/";
 /// Every part's record.
@@ -40,6 +46,11 @@ pub const COMMITTED_SESSIONS: &[u8] = b"n/committed";
 /// A session's record.
 pub fn session(id: &SessionId) -> Vec<u8> {
     format!("s/{id}").into_bytes()
+}
+
+/// An access token's record.
+pub fn access_token(id: &str) -> Vec<u8> {
+    [ACCESS_TOKENS, id.as_bytes()].concat()
 }
 
 /// The id in the key of a session's own record.

@@ -4,6 +4,7 @@
 //! Order of durability of a part: file bytes, file name, folder (of a small one: the pack's bytes), then the journal's record,
 //! then the acknowledgement. A file without a record is garbage; a record without its file cannot happen.
 
+pub mod credentials;
 pub mod durable;
 pub mod fault;
 pub mod journal;

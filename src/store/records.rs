@@ -46,6 +46,9 @@ struct SessionRecord {
     created_at: DateTime<Utc>,
     expires_at: DateTime<Utc>,
     target: Option<Target>,
+    /// The user who opened it; left out when authentication was off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    owner: Option<String>,
     committed: Option<CommittedRecord>,
     /// Whether the sweep has ended it.
     #[serde(default)]
@@ -77,11 +80,11 @@ struct TableRecord {
     metadata_location: String,
 }
 
-fn encode<T: Serialize>(record: T) -> Result<Vec<u8>> {
+pub(super) fn encode<T: Serialize>(record: T) -> Result<Vec<u8>> {
     serde_json::to_vec(&Versioned { v: VERSION, record }).map_err(Error::internal)
 }
 
-fn decode<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T> {
+pub(super) fn decode<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T> {
     #[derive(Deserialize)]
     struct Version {
         v: u32,
@@ -115,6 +118,7 @@ pub fn session_value(session: &Session) -> Result<Vec<u8>> {
         created_at: session.created_at,
         expires_at: session.expires_at,
         target: session.target.clone(),
+        owner: session.owner.clone(),
         committed,
         is_expired: session.state == SessionState::Expired,
     })
@@ -179,6 +183,7 @@ pub fn session_in(id: &SessionId, session_value: &[u8]) -> Result<Session> {
         record.created_at,
         record.expires_at,
     );
+    session.owner = record.owner;
     if let Some(committed) = record.committed {
         session.commit_succeeded(committed.request, committed.receipt);
     } else if record.is_expired {

@@ -10,11 +10,12 @@ use uuid::Uuid;
 use super::*;
 use crate::admission::StagedBytes;
 use crate::clock::Clock;
-use crate::config::{PartsConfig, SessionsConfig, TablesConfig};
+use crate::config::{PartsConfig, QuotasConfig, SessionsConfig, TablesConfig};
 use crate::domain::part::PackPlace;
-use crate::domain::{DataFileRecord, PartRecord};
+use crate::domain::{DataFileRecord, PartRecord, Role};
 use crate::error::ErrorCode;
 use crate::ingest::Limits;
+use crate::quotas::usage::Usage;
 use crate::store::journal::Journal;
 use crate::store::layout::Layout;
 use crate::store::packs::Packs;
@@ -66,6 +67,8 @@ impl World {
         };
         let packs = Packs::new(layout.packs_folder(), clock.clone());
         let surroundings = Arc::new(Surroundings {
+            usage: Usage::new(&QuotasConfig::default()),
+            overwrite_needs: Role::Owner,
             journal,
             layout,
             clock: clock.clone(),

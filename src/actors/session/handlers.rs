@@ -6,9 +6,12 @@ use tokio::sync::oneshot;
 use tracing::Instrument;
 
 use super::SessionActor;
-use super::messages::{BeginPart, Commit, DeletePart, FinishPart, Inspect, PartLease};
+use super::messages::{Abort, BeginPart, Commit, DeletePart, FinishPart, Inspect, PartLease};
+use crate::blocking::blocking;
 use crate::domain::session::{CommitStart, Deletion, already_committed, part_superseded};
-use crate::domain::{CommitReceipt, CommitRequest, PartNumber, PartRecord, Session};
+use crate::domain::{
+    Caller, CommitReceipt, CommitRequest, PartNumber, PartRecord, Session, SessionState,
+};
 use crate::error::{Error, Result};
 use crate::store::journal::WriteError;
 use crate::store::staging::StagedFiles;
@@ -20,6 +23,7 @@ impl Handler<BeginPart> for SessionActor {
     fn handle(&mut self, message: BeginPart, _context: &mut Self::Context) -> Self::Result {
         let now = self.surroundings.clock.now();
         let session = self.session()?;
+        message.caller.check_use(session)?;
         session.check_parts_may_change(now)?;
         // A generation is above the recorded one even when the clock went back over a restart.
         let recorded = session.parts.get(&message.part);
@@ -66,7 +70,7 @@ impl Handler<DeletePart> for SessionActor {
 
     fn handle(&mut self, message: DeletePart, _context: &mut Self::Context) -> Self::Result {
         let part = message.part;
-        let recording = match self.queue_deletion(part) {
+        let recording = match self.queue_deletion(part, &message.caller) {
             Ok(Some(recording)) => recording,
             Ok(None) => return Box::pin(fut::ready(Ok(()))),
             Err(error) => return refused(error),
@@ -84,9 +88,10 @@ impl Handler<DeletePart> for SessionActor {
 impl Handler<Inspect> for SessionActor {
     type Result = Result<Box<Session>>;
 
-    fn handle(&mut self, _message: Inspect, _context: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, message: Inspect, _context: &mut Self::Context) -> Self::Result {
         let now = self.surroundings.clock.now();
         let session = self.session()?;
+        message.caller.check_see(session)?;
         session.check_not_expired(now)?;
         Ok(Box::new(session.clone()))
     }
@@ -107,6 +112,27 @@ impl Handler<Commit> for SessionActor {
                 self.start_waiting_commit(context);
                 outcome
             }
+            Err(error) => std::future::ready(Err(error)).boxed(),
+        }
+    }
+}
+
+/// Other messages are handled while the record is on its way to the disk; they find the session ended.
+impl Handler<Abort> for SessionActor {
+    type Result = ResponseFuture<Result<()>>;
+
+    fn handle(&mut self, message: Abort, context: &mut Self::Context) -> Self::Result {
+        match self.begin_abort(&message.caller) {
+            Ok(true) => {
+                let (sender, outcome) = oneshot::channel();
+                self.waiting_abort = Some((sender, message.span));
+                self.start_waiting_abort(context);
+                Box::pin(async move {
+                    let ended = |_| Error::internal("the session's actor ended during an abort");
+                    outcome.await.map_err(ended)?
+                })
+            }
+            Ok(false) => std::future::ready(Ok(())).boxed(),
             Err(error) => std::future::ready(Err(error)).boxed(),
         }
     }
@@ -149,9 +175,11 @@ impl SessionActor {
     fn queue_deletion(
         &mut self,
         part: PartNumber,
+        caller: &Caller,
     ) -> Result<Option<impl Future<Output = std::result::Result<(), WriteError>> + use<>>> {
         let now = self.surroundings.clock.now();
         let session = self.session()?;
+        caller.check_use(session)?;
         let write = match session.check_delete(part, now)? {
             Deletion::Present => records::delete_part(session, part)?,
             Deletion::Repeated => return Ok(None),
@@ -168,6 +196,7 @@ impl SessionActor {
     fn end_change(&mut self, context: &mut Context<Self>) {
         self.changes_under_way -= 1;
         self.start_waiting_commit(context);
+        self.start_waiting_abort(context);
     }
 
     /// Whether a durable change is the latest of its part.
@@ -202,9 +231,9 @@ impl SessionActor {
         {
             return Ok(());
         }
-        self.surroundings.staged.add(staged_bytes);
+        self.staged(staged_bytes);
         if let Some(replaced) = replaced {
-            self.surroundings.staged.subtract(replaced.staged_bytes());
+            self.unstaged(replaced.staged_bytes());
             self.remove_files(&replaced);
         }
         Ok(())
@@ -223,7 +252,7 @@ impl SessionActor {
         if self.is_latest(part, sequence)
             && let Some(removed) = self.session()?.delete_part(part)
         {
-            self.surroundings.staged.subtract(removed.staged_bytes());
+            self.unstaged(removed.staged_bytes());
             self.remove_files(&removed);
         }
         Ok(())
@@ -254,11 +283,69 @@ impl SessionActor {
 
     fn begin_commit(&mut self, message: Commit) -> Result<(CommitRequest, CommitStart)> {
         let now = self.surroundings.clock.now();
+        let overwrite_needs = self.surroundings.overwrite_needs;
         let session = self.session()?;
+        message.caller.check_use(session)?;
         session.check_not_expired(now)?;
         let request = session.resolve_commit(message.asked)?;
+        let resolution = request.conflict_resolution;
+        let caller = message.caller;
+        caller.check_commit(&request.target, resolution, overwrite_needs)?;
         let start = session.begin_commit(&request, now)?;
         Ok((request, start))
+    }
+
+    /// Ends the session in memory; `false` when that was done before.
+    fn begin_abort(&mut self, caller: &Caller) -> Result<bool> {
+        let now = self.surroundings.clock.now();
+        let session = self.session()?;
+        caller.check_see(session)?;
+        if session.state == SessionState::Expired {
+            return Ok(false);
+        }
+        session.check_open(now)?;
+        session.state = SessionState::Expired;
+        Ok(true)
+    }
+
+    /// Records the end of an aborted session, once no change is under way.
+    fn start_waiting_abort(&mut self, context: &mut Context<Self>) {
+        if self.changes_under_way > 0 {
+            return;
+        }
+        let Some((listener, span)) = self.waiting_abort.take() else {
+            return;
+        };
+        let Ok(session) = self.session() else {
+            return;
+        };
+        let mut before = session.clone();
+        before.state = SessionState::Open;
+        let journal = self.surroundings.journal.clone();
+        let recording = async move {
+            let write = blocking({
+                let journal = journal.clone();
+                move || records::expire_session(&journal, &before)
+            });
+            journal.write(write.await?)?.await?;
+            Ok(())
+        };
+        self.changes_under_way += 1;
+        context.spawn(recording.instrument(span).into_actor(self).map(
+            move |outcome: Result<()>, actor, _context| {
+                actor.changes_under_way -= 1;
+                match &outcome {
+                    Ok(()) => actor.remove_staging(),
+                    Err(_) => {
+                        if let Ok(session) = actor.session() {
+                            session.state = SessionState::Open;
+                        }
+                    }
+                }
+                // A client that went away repeats its request.
+                let _ = listener.send(outcome);
+            },
+        ));
     }
 
     /// The outcome of the running commit, when it is there.

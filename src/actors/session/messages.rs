@@ -4,7 +4,7 @@
 use actix::Message;
 use tracing::Span;
 
-use crate::domain::{AskedCommit, CommitReceipt, PartNumber, PartRecord, Session, Target};
+use crate::domain::{AskedCommit, Caller, CommitReceipt, PartNumber, PartRecord, Session, Target};
 use crate::error::Result;
 use crate::store::staging::StagedFiles;
 
@@ -12,6 +12,7 @@ use crate::store::staging::StagedFiles;
 #[derive(Debug, Message)]
 #[rtype(result = "Result<PartLease>")]
 pub(crate) struct BeginPart {
+    pub(crate) caller: Caller,
     pub(crate) part: PartNumber,
 }
 
@@ -37,6 +38,7 @@ pub(crate) struct FinishPart {
 #[derive(Debug, Message)]
 #[rtype(result = "Result<()>")]
 pub(crate) struct DeletePart {
+    pub(crate) caller: Caller,
     pub(crate) part: PartNumber,
     pub(crate) span: Span,
 }
@@ -44,12 +46,23 @@ pub(crate) struct DeletePart {
 /// The session as it is.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Box<Session>>")]
-pub(crate) struct Inspect;
+pub(crate) struct Inspect {
+    pub(crate) caller: Caller,
+}
+
+/// End the session; its parts go.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<()>")]
+pub(crate) struct Abort {
+    pub(crate) caller: Caller,
+    pub(crate) span: Span,
+}
 
 /// Commit the session.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<CommitReceipt>")]
 pub(crate) struct Commit {
+    pub(crate) caller: Caller,
     pub(crate) asked: AskedCommit,
     pub(crate) span: Span,
 }

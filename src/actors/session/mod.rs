@@ -9,6 +9,9 @@
 //! has a sequence number, and per part the highest wins, which is the order in the journal too. A commit waits
 //! for those on their way, and takes none that comes later.
 //!
+//! **Abort.** The session has ended for every message that comes later; its end is recorded once no change is under way, and
+//! taken back when that fails.
+//!
 //! **Commit.** Runs detached from the request: a client that goes away does not stop it, and a repeat joins it.
 
 mod handlers;
@@ -53,6 +56,8 @@ pub(crate) struct SessionActor {
     changes_under_way: usize,
     /// The commit that starts when no change is under way.
     waiting_commit: Option<(CommitRequest, Span)>,
+    /// The abort that is recorded when no change is under way, and who wants to know.
+    waiting_abort: Option<(oneshot::Sender<Result<()>>, Span)>,
     /// Who wants the running commit's outcome.
     commit_listeners: Vec<oneshot::Sender<Result<CommitReceipt>>>,
     last_activity: Instant,
@@ -86,6 +91,7 @@ impl SessionActor {
             applied_sequences: HashMap::new(),
             changes_under_way: 0,
             waiting_commit: None,
+            waiting_abort: None,
             commit_listeners: Vec::new(),
             last_activity: Instant::now(),
         }
@@ -148,7 +154,28 @@ impl SessionActor {
         tokio::task::spawn_blocking(move || remove_part(&paths, packed, &packs));
     }
 
-    /// Removes the staged files of a committed session in the background; those of an upload that is still
+    /// So many bytes more are staged.
+    fn staged(&mut self, bytes: u64) {
+        self.surroundings.staged.add(bytes);
+        let usage = self.surroundings.usage.clone();
+        usage.stage(self.owner(), bytes);
+    }
+
+    /// So many bytes are staged no more.
+    fn unstaged(&mut self, bytes: u64) {
+        self.surroundings.staged.subtract(bytes);
+        let usage = self.surroundings.usage.clone();
+        usage.unstage(self.owner(), bytes);
+    }
+
+    fn owner(&self) -> Option<&str> {
+        match &self.session {
+            Loaded::Found(session) => session.owner.as_deref(),
+            Loaded::Refused(_) | Loaded::Pending => None,
+        }
+    }
+
+    /// Removes the staged files of a session that was committed or aborted in the background; those of an upload that is still
     /// running are its own to remove. What a crash leaves of them is garbage that nothing refers to.
     fn remove_staging(&mut self) {
         let Ok(session) = self.session().cloned() else {
@@ -156,6 +183,8 @@ impl SessionActor {
         };
         let staged_bytes = session.records().map(PartRecord::staged_bytes).sum();
         self.surroundings.staged.subtract(staged_bytes);
+        let usage = &self.surroundings.usage;
+        usage.end_session(session.owner.as_deref(), staged_bytes);
         let layout = self.surroundings.layout.clone();
         let packs = self.surroundings.packs.clone();
         tokio::task::spawn_blocking(move || {

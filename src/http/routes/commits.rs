@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::http::views::{
     CommitRequest, CommitResponse, DryRunResponse, HTTPValidationError, Refusal,
 };
-use crate::http::{Api, extract};
+use crate::http::{Api, extract, guard};
 
 /// Turns the session's parts into a snapshot of the table. A repeat joins the running commit or gets the
 /// stored answer. With `dry_run` nothing is written, and the answer is a `DryRunResponse`: what this commit would do.
@@ -48,6 +48,8 @@ pub async fn commit_session(
         extract::both(target, message),
         extract::both(extract::both(resolution, evolution), is_dry_run),
     )?;
+    guard::is_about(&request, None, target.as_ref(), None);
+    let caller = guard::caller(&request)?;
     let asked = AskedCommit {
         target,
         snapshot_message: message,
@@ -55,9 +57,15 @@ pub async fn commit_session(
         schema_evolution: evolution,
     };
     if is_dry_run {
-        let found = api.sessions.dry_run(&id, asked).await?;
+        let found = api.sessions.dry_run(&id, asked, &caller).await?;
         return Ok(HttpResponse::Ok().json(DryRunResponse::from(&found)));
     }
-    let receipt = api.sessions.commit(&id, asked).await?;
+    let receipt = api.sessions.commit(&id, asked, &caller).await?;
+    guard::is_about(
+        &request,
+        None,
+        Some(&receipt.table),
+        Some(receipt.commit_id()),
+    );
     Ok(HttpResponse::Ok().json(CommitResponse::from(&receipt)))
 }

@@ -4,3 +4,4 @@ pub mod commits;
 pub mod health;
 pub mod parts;
 pub mod sessions;
+pub mod tokens;

@@ -1,10 +1,12 @@
 //! Uploading and deleting parts.
 
+use std::time::Instant;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::error::Result;
 use crate::http::views::{DeletePartResponse, HTTPValidationError, Refusal, UploadPartResponse};
-use crate::http::{Api, extract};
+use crate::http::{Api, extract, guard};
 use crate::ingest::codec;
 use crate::ingest::digest::ExpectedDigests;
 use crate::ingest::format::Hints;
@@ -66,7 +68,14 @@ pub async fn upload_part(
         csv: query.csv,
         digests: ExpectedDigests::from_headers(header)?,
     };
-    let stored = api.uploads.store(upload, body).await?;
+    let caller = guard::caller(&request)?;
+    let (announced, now) = (upload.content_length, Instant::now());
+    api.rates.take_bytes(&caller, announced.unwrap_or(0), now)?;
+    let stored = api.uploads.store(upload, &caller, body).await?;
+    if announced.is_none() {
+        let bytes = stored.record.wire_bytes;
+        api.rates.charge_bytes(&caller, bytes, Instant::now());
+    }
     let answer = UploadPartResponse::new(&stored.record, stored.table.as_ref(), stored.is_bound);
     Ok(HttpResponse::Created().json(answer))
 }
@@ -91,7 +100,8 @@ pub async fn upload_part(
 pub async fn delete_part(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse> {
     let session = extract::session_id(&request)?;
     let part = extract::part_in_path(&request, api.config.parts.number_max)?;
-    api.sessions.delete_part(&session, part).await?;
+    let caller = guard::caller(&request)?;
+    api.sessions.delete_part(&session, part, &caller).await?;
     Ok(HttpResponse::Ok().json(DeletePartResponse {
         status: "deleted",
         part: part.0,

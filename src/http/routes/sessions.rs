@@ -4,9 +4,10 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::error::Result;
 use crate::http::views::{
-    self, HTTPValidationError, InspectResponse, Refusal, StartSessionRequest, StartSessionResponse,
+    self, AbortSessionResponse, HTTPValidationError, InspectResponse, Refusal, StartSessionRequest,
+    StartSessionResponse,
 };
-use crate::http::{Api, extract};
+use crate::http::{Api, extract, guard};
 use crate::table::catalog;
 
 /// Opens a session, bound to a table or not.
@@ -26,15 +27,24 @@ pub async fn start_session(
     body: web::Payload,
     api: web::Data<Api>,
 ) -> Result<HttpResponse> {
+    let caller = guard::caller(&request)?;
     let target = match extract::json_object(body, api.config.server.body_idle_timeout).await? {
         Some(object) => extract::target(&object)?,
         None => None,
     };
+    guard::is_about(&request, None, target.as_ref(), None);
+    caller.check_open(target.as_ref())?;
     let declared = match &target {
         Some(target) => Some(catalog::load(&api.surroundings.commits.catalog, target).await?),
         None => None,
     };
-    let session = api.sessions.open(target).await?;
+    let session = api.sessions.open(target, &caller).await?;
+    guard::is_about(
+        &request,
+        Some(session.id.to_string()),
+        session.target.as_ref(),
+        None,
+    );
     let parts = &api.config.parts;
     Ok(HttpResponse::Created().json(StartSessionResponse {
         session_id: session.id.to_string(),
@@ -68,20 +78,46 @@ pub async fn start_session(
 )]
 pub async fn inspect_session(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse> {
     let id = extract::session_id(&request)?;
-    let session = api.sessions.inspect(&id).await?;
+    let session = api.sessions.inspect(&id, &guard::caller(&request)?).await?;
     if session.parts.is_empty() {
         return Ok(HttpResponse::NoContent().finish());
     }
     Ok(HttpResponse::Ok().json(InspectResponse::new(&session)))
 }
 
+/// Ends a session that will not be committed; its parts go. Ending it again is fine.
+#[utoipa::path(
+    delete, path = "/v1/upload/{session_id}", tag = "upload", operation_id = "abort_session",
+    summary = "Abort Session",
+    params(
+        ("session_id" = String, Path, description = "The session"),
+        ("authorization" = Option<String>, Header, description = "Bearer token"),
+    ),
+    responses(
+        (status = 200, description = "The session has ended", body = AbortSessionResponse),
+        (status = 401, description = "No or bad credentials", body = Refusal),
+        (status = 404, description = "No such session", body = Refusal),
+        (status = 409, description = "The session is committing or committed", body = Refusal),
+        (status = 410, description = "The session expired", body = Refusal),
+        (status = 422, description = "Validation Error", body = HTTPValidationError),
+        (status = 429, description = "More requests than allowed", body = Refusal),
+        (status = 503, description = "Too busy, or the disk refuses writes", body = Refusal),
+    )
+)]
+pub async fn abort_session(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse> {
+    let id = extract::session_id(&request)?;
+    api.sessions.abort(&id, &guard::caller(&request)?).await?;
+    Ok(HttpResponse::Ok().json(AbortSessionResponse {
+        status: "aborted",
+        session_id: id.to_string(),
+    }))
+}
+
 /// The base of the URLs handed out: as configured, else as the client reached us.
 fn public_url(request: &HttpRequest, api: &Api) -> String {
-    match &api.config.server.public_url {
-        Some(url) => url.trim_end_matches('/').to_owned(),
-        None => {
-            let host = extract::header(request, "host").unwrap_or_default();
-            format!("http://{host}")
-        }
+    match (&api.config.server.public_url, guard::origin(request)) {
+        (Some(url), _) => url.trim_end_matches('/').to_owned(),
+        (None, Some(origin)) => format!("{}://{}", origin.scheme, origin.host),
+        (None, None) => String::new(),
     }
 }

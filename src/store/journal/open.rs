@@ -23,8 +23,8 @@ use crate::store::layout::Layout;
 use crate::store::{durable, keys};
 
 /// The newest store format this build understands, and the one it makes of older ones. Format 2 compresses part records; in
-/// format 3 small parts are in packs. What a store has of an older format stays as it is and is read.
-const FORMAT: u32 = 3;
+/// format 3 small parts are in packs; in format 4 sessions have owners. What a store has of an older format stays as it is and is read.
+const FORMAT: u32 = 4;
 
 /// sled's page cache. Records are small and hot ones live in the actors.
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;
