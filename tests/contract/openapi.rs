@@ -21,7 +21,8 @@ struct Operation {
 
 const SESSION_ID: (&str, &str, bool, &str) = ("session_id", "path", true, "string");
 
-const OPERATIONS: [Operation; 6] = [
+/// The contract's six, and then ours.
+const OPERATIONS: [Operation; 9] = [
     Operation {
         method: "get",
         path: "/health",
@@ -87,6 +88,33 @@ const OPERATIONS: [Operation; 6] = [
         success: "200",
         answer: Some("CommitResponse"),
         parameters: &[SESSION_ID],
+    },
+    Operation {
+        method: "delete",
+        path: "/v1/upload/{session_id}",
+        summary: "Abort Session",
+        tag: "upload",
+        success: "200",
+        answer: Some("AbortSessionResponse"),
+        parameters: &[SESSION_ID],
+    },
+    Operation {
+        method: "post",
+        path: "/token",
+        summary: "Issue Token",
+        tag: "service",
+        success: "200",
+        answer: Some("IssuedToken"),
+        parameters: &[],
+    },
+    Operation {
+        method: "get",
+        path: "/.well-known/jwks.json",
+        summary: "Key Set",
+        tag: "service",
+        success: "200",
+        answer: None,
+        parameters: &[],
     },
 ];
 
@@ -186,7 +214,7 @@ fn is_of_type(schema: &Value, wanted: &str) -> bool {
 }
 
 #[test]
-fn document_is_openapi_3_1_with_exactly_the_six_operations() {
+fn document_is_openapi_3_1_with_exactly_these_operations() {
     let document = document();
     let version = document["openapi"].as_str().expect("a version");
     assert!(version.starts_with("3.1"), "{version}");

@@ -2,6 +2,7 @@
 
     upload.py --base-url URL --target WORKSPACE.COLLECTION.DATASET [options] FILE...
 
+`--auth-url` and what follows it use the package's own `PATAuthenticator`.
 `--one-call` uses `upload_and_commit`; else each file goes through `upload_file` with the limits and the compression given,
 then `inspect`, then `commit`. Up to 0.2 the target is named at the commit, from 0.3 on when the session opens. What went over the
 wire is noted by the `requests.Session` that the package lets its caller choose. Ends with status 3 and
@@ -94,6 +95,9 @@ def main():
     parser.add_argument("--max-source-bytes", type=int)
     parser.add_argument("--compression", default="auto", choices=["auto", "gzip", "zstd", "none"])
     parser.add_argument("--without-zstandard", action="store_true", help="as on a machine that lacks that package")
+    parser.add_argument("--auth-url", help="fetch short-lived tokens there, as PATAuthenticator does")
+    parser.add_argument("--client-id")
+    parser.add_argument("--client-secret")
     parser.add_argument("files", nargs="+")
     arguments = parser.parse_args()
     if arguments.without_zstandard:
@@ -101,7 +105,12 @@ def main():
     import opteryx_upload as package
 
     noting_session = NotingSession()
-    client = package.UploadClient("a-token", base_url=arguments.base_url, session=noting_session)
+    token = "a-token"
+    if arguments.auth_url:
+        token = package.PATAuthenticator(
+            arguments.client_id, arguments.client_secret, auth_url=arguments.auth_url
+        )
+    client = package.UploadClient(token, base_url=arguments.base_url, session=noting_session)
     answer = {"version": importlib.metadata.version("opteryx-upload")}
     status = 0
     try:

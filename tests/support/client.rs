@@ -179,6 +179,8 @@ impl Answer {
 pub struct Api {
     agent: Agent,
     base_url: String,
+    /// Sent where a request has no `authorization` of its own.
+    authorization: Option<String>,
 }
 
 impl Api {
@@ -204,7 +206,20 @@ impl Api {
         Self {
             agent: Agent::new_with_config(config),
             base_url: base_url.to_owned(),
+            authorization: Some("Bearer a-token".to_owned()),
         }
+    }
+
+    /// The same client with another token.
+    pub fn with_token(mut self, token: &str) -> Self {
+        self.authorization = Some(format!("Bearer {token}"));
+        self
+    }
+
+    /// The same client without any credential.
+    pub fn without_credentials(mut self) -> Self {
+        self.authorization = None;
+        self
     }
 
     /// `http://127.0.0.1:PORT`.
@@ -223,11 +238,11 @@ impl Api {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.base_url));
-        if !headers
-            .iter()
-            .any(|(name, _)| name.eq_ignore_ascii_case("authorization"))
+        let is_given = |(name, _): &(&str, &str)| name.eq_ignore_ascii_case("authorization");
+        if let Some(authorization) = &self.authorization
+            && !headers.iter().any(is_given)
         {
-            request = request.header("authorization", "Bearer a-token");
+            request = request.header("authorization", authorization);
         }
         for (name, value) in headers {
             request = request.header(*name, *value);

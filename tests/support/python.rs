@@ -47,7 +47,7 @@ pub fn flights_csv() -> PathBuf {
 /// Runs a program of `tests/python/`, which must succeed, and gives the JSON that it prints.
 #[track_caller]
 pub fn run_json(program: &str, arguments: &[String]) -> Value {
-    let output = run(program, arguments, None);
+    let output = run(program, arguments, Setting::default());
     assert!(
         output.status.success(),
         "{}",
@@ -59,7 +59,7 @@ pub fn run_json(program: &str, arguments: &[String]) -> Value {
 /// Runs a program of `tests/python/`, which must find fault, and gives what it says.
 #[track_caller]
 pub fn run_refused(program: &str, arguments: &[String]) -> String {
-    let output = run(program, arguments, None);
+    let output = run(program, arguments, Setting::default());
     assert_eq!(
         output.status.code(),
         Some(1),
@@ -74,7 +74,22 @@ pub fn run_refused(program: &str, arguments: &[String]) -> String {
 /// Runs `upload.py` with one version of the client; it must succeed.
 #[track_caller]
 pub fn upload(client_version: &str, arguments: &[String]) -> Value {
-    let output = run("upload.py", arguments, Some(client_version));
+    uploaded(client_version, arguments, Setting::client(client_version))
+}
+
+/// The same over TLS, with an authority of the test's.
+#[track_caller]
+pub fn upload_trusting(authority: &Path, client_version: &str, arguments: &[String]) -> Value {
+    let setting = Setting {
+        authority: Some(authority),
+        ..Setting::client(client_version)
+    };
+    uploaded(client_version, arguments, setting)
+}
+
+#[track_caller]
+fn uploaded(client_version: &str, arguments: &[String], setting: Setting) -> Value {
+    let output = run("upload.py", arguments, setting);
     assert!(
         output.status.success(),
         "client {client_version}: {}",
@@ -86,7 +101,7 @@ pub fn upload(client_version: &str, arguments: &[String]) -> Value {
 /// Runs `upload.py`, in which the client must raise one of its own errors; gives what it prints.
 #[track_caller]
 pub fn upload_refused(client_version: &str, arguments: &[String]) -> Value {
-    let output = run("upload.py", arguments, Some(client_version));
+    let output = run("upload.py", arguments, Setting::client(client_version));
     assert_eq!(
         output.status.code(),
         Some(3),
@@ -105,8 +120,25 @@ fn checked_version(client_version: &str, answer: Value) -> Value {
     answer
 }
 
+/// What a program runs with.
+#[derive(Default)]
+struct Setting<'a> {
+    client_version: Option<&'a str>,
+    /// Signs the certificates that are believed, besides those that Python knows.
+    authority: Option<&'a Path>,
+}
+
+impl<'a> Setting<'a> {
+    fn client(version: &'a str) -> Self {
+        Self {
+            client_version: Some(version),
+            authority: None,
+        }
+    }
+}
+
 #[track_caller]
-fn run(program: &str, arguments: &[String], client_version: Option<&str>) -> Output {
+fn run(program: &str, arguments: &[String], setting: Setting) -> Output {
     let folder = environment();
     let mut command = Command::new(python_in(folder));
     command
@@ -114,7 +146,10 @@ fn run(program: &str, arguments: &[String], client_version: Option<&str>) -> Out
         .args(arguments)
         .env_remove("PYTHONPATH")
         .env("PYTHONDONTWRITEBYTECODE", "1");
-    if let Some(version) = client_version {
+    if let Some(authority) = setting.authority {
+        command.env("REQUESTS_CA_BUNDLE", authority);
+    }
+    if let Some(version) = setting.client_version {
         command.env("PYTHONPATH", folder.join("clients").join(version));
     }
     // A proxy of the machine's has no business between the tests and 127.0.0.1.

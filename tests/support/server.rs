@@ -7,7 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Lines};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Instant;
@@ -189,7 +189,7 @@ impl TestServer {
             panic!("expected `{LISTENING}URL` as the first line, got `{first_line}`")
         });
         assert!(
-            base_url.starts_with("http://127.0.0.1:"),
+            base_url.starts_with("http://127.0.0.1:") || base_url.starts_with("https://127.0.0.1:"),
             "listens on {base_url}"
         );
         self.running_mut().base_url = base_url.trim_end_matches('/').to_owned();
@@ -411,4 +411,25 @@ pub fn write_file(path: PathBuf, content: &[u8]) -> PathBuf {
     file.write_all(content)
         .unwrap_or_else(|error| panic!("write {}: {error}", path.display()));
     path
+}
+
+/// Runs `calve token …` on a server's data folder, whether it runs or not.
+pub fn token_command(server: &TestServer, arguments: &[&str]) -> Output {
+    calve()
+        .arg("token")
+        .args(arguments)
+        .arg("--data-dir")
+        .arg(server.data_dir())
+        .output()
+        .expect("run calve token")
+}
+
+/// Makes an access token and gives its text.
+#[track_caller]
+pub fn make_token(server: &TestServer, user: &str, options: &[&str]) -> String {
+    let arguments = [&["create", "--user", user], options].concat();
+    let output = token_command(server, &arguments);
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    text.trim_end().to_owned()
 }

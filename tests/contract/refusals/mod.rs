@@ -4,6 +4,7 @@
 //! What is not the same at every run is masked: ids of requests, sessions and commits, times, the disk's free bytes.
 //! `CALVE_TEST_UPDATE_GOLDEN=1` writes the file anew; read the difference as the person would who gets the answer.
 
+mod access;
 mod commits;
 mod files;
 mod overload;
@@ -93,6 +94,7 @@ impl Refusals {
 #[test]
 fn every_code_is_answered_as_it_is_written_down() {
     let mut found = Refusals::default();
+    access::note(&mut found);
     requests::note(&mut found);
     files::note(&mut found);
     commits::note(&mut found);
