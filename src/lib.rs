@@ -25,11 +25,14 @@
 //!   one transaction.*
 //! * [`actors`]: who owns what, and in which order. *Invariant: part bytes never pass through a mailbox; no handler
 //!   blocks.*
+//! * [`auth`]: who asks. *Invariant: a credential that proves nothing is refused in one way; what somebody may do is decided
+//!   in [`domain::access`].*
+//! * [`quotas`]: how much one user may do. [`audit`]: who changed what. [`mod@tls`]: the certificate.
 //! * [`admission`]: whether a part may come: space, bytes staged, parts in flight.
 //! * [`upload`]: one part, from the socket to the acknowledgement.
-//! * [`http`]: routes, answers, errors, the OpenAPI document. *Invariant: the only home of status codes.*
+//! * [`http`]: routes, who may come to them, answers, errors, the OpenAPI document. *Invariant: the only home of status codes.*
 //! * [`mod@check`]: compares all of this with each other. *Invariant: it removes nothing unless asked to.*
-//! * [`control`]: lists a running server's records for it.
+//! * [`control`]: how other commands reach a running server.
 //! * [`serve`]: puts it together, and takes it apart in order.
 //!
 //! # Invariants
@@ -52,6 +55,7 @@
 //! | D1 | after a failed sync nothing is acknowledged; a full disk is refused before it is met | [`store::journal`], [`admission`] |
 //! | U1 | every record and store has a version; older ones are read, newer ones refused | [`store::records`], [`store::journal`] |
 //! | K1 | a repair removes nothing that is referenced, or of which that cannot be told | [`mod@check`] |
+//! | A1 | nobody does what nothing allows them | [`auth`], [`domain::access`], [`http::guard`] |
 //! | V1 | a value is stored as what it says, or refused by row, column and value | [`schema::evidence`], [`ingest::encode`] |
 //!
 //! # Walkthrough: a part
