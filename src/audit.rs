@@ -13,6 +13,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use file_rotate::compression::Compression;
@@ -25,6 +26,8 @@ use crate::config::AuditConfig;
 
 /// Lines that may wait for the thread that writes them.
 const LINES_WAITING_MAX: usize = 4096;
+/// Time in which lines gather: to wake a thread costs more than to write a line.
+const GATHERING_PAUSE: Duration = Duration::from_millis(5);
 
 /// One line.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -103,10 +106,14 @@ impl Audit {
         let (lines, mut waiting) = mpsc::channel::<String>(LINES_WAITING_MAX);
         let writing = std::thread::Builder::new().name("calve-audit".to_owned());
         let thread = writing.spawn(move || {
-            while let Some(line) = waiting.blocking_recv() {
-                if let Err(error) = file.write_all(line.as_bytes()) {
-                    tracing::error!(%error, line, "cannot write the audit log");
+            let mut lines = Vec::new();
+            while waiting.blocking_recv_many(&mut lines, LINES_WAITING_MAX) > 0 {
+                for line in lines.drain(..) {
+                    if let Err(error) = file.write_all(line.as_bytes()) {
+                        tracing::error!(%error, line, "cannot write the audit log");
+                    }
                 }
+                std::thread::sleep(GATHERING_PAUSE);
             }
         });
         let thread =

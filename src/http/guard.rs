@@ -11,7 +11,8 @@ use std::time::Instant;
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
-use actix_web::http::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use actix_web::http::header::{AUTHORIZATION, HOST, HeaderName, HeaderValue};
+use actix_web::http::uri::Authority;
 use actix_web::middleware::Next;
 use actix_web::{HttpMessage, HttpRequest, ResponseError, web};
 
@@ -47,7 +48,7 @@ pub async fn guard(
     let origin = Origin::new(
         request.peer_addr().map(|peer| peer.ip()),
         api.is_encrypted,
-        request.connection_info().host(),
+        host(&request),
         request.headers(),
         &api.config.server.trusted_proxies,
     );
@@ -90,6 +91,14 @@ pub async fn guard(
     Ok(response)
 }
 
+/// Host and port as the request says them, in its target or its header. (actix's own answer believes any proxy.)
+fn host(request: &ServiceRequest) -> &str {
+    let header = request.headers().get(HOST);
+    let header = header.and_then(|value| value.to_str().ok());
+    let in_target = request.uri().authority().map(Authority::as_str);
+    in_target.or(header).unwrap_or_default()
+}
+
 /// Finds out who asks, and what is left of their rate.
 async fn admit(
     request: &ServiceRequest,
@@ -98,9 +107,13 @@ async fn admit(
     match access(request.match_pattern().as_deref()) {
         Access::Public => Ok((None, None)),
         Access::Known => {
-            let header = request.headers().get(AUTHORIZATION);
-            // What is no text is no credential, but not the lack of one.
-            let authorization = header.map(|value| value.to_str().unwrap_or_default());
+            let mut headers = request.headers().get_all(AUTHORIZATION);
+            let authorization = match (headers.next(), headers.next()) {
+                (None, _) => None,
+                (Some(header), None) => Some(header.to_str().unwrap_or_default()),
+                // Of two, a proxy in front may have believed the other.
+                (Some(_), Some(_)) => Some(""),
+            };
             let caller = api.authentication.caller(authorization).await?;
             let rate = api.rates.take_request(&caller, Instant::now())?;
             Ok((Some(caller), rate))

@@ -82,6 +82,12 @@ fn every_bad_credential_gets_the_same_answer() {
         "detail": "authentication failed", "code": "unauthenticated", "request_id": null,
     });
     assert!(bodies.iter().all(|body| *body == expected), "{bodies:?}");
+    let twice = [
+        ("authorization", &*format!("Bearer {good}")),
+        ("authorization", "Bearer nonsense"),
+    ];
+    api.send("GET", "/metrics", &twice, None)
+        .expect_refusal(401, "unauthenticated");
     inspect_unknown(&api, &format!("Bearer {good}")).expect_refusal(404, "session_not_found");
     inspect_unknown(&api, &format!("bearer  {good}")).expect_refusal(404, "session_not_found");
     inspect_unknown(&api, &format!("Bearer {jwt}")).expect_refusal(404, "session_not_found");

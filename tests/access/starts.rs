@@ -152,3 +152,36 @@ fn every_answer_tells_browsers_to_keep_off() {
         "{policy}"
     );
 }
+
+#[test]
+fn the_urls_handed_out_are_those_that_clients_reach() {
+    let url = |server: &TestServer, headers: &[(&str, &str)]| {
+        let answer = server
+            .api()
+            .send("POST", "/v1/upload/session", headers, Some(b""));
+        let answer = answer.expect_json(201);
+        let id = answer["session_id"].as_str().unwrap().to_owned();
+        answer["url"].as_str().unwrap().replace(&id, "ID")
+    };
+    let forwarded = [
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-host", "upload.example.com"),
+        ("forwarded", "host=evil.example.com;proto=https"),
+    ];
+    let direct = TestServer::start();
+    let own = format!("{}/v1/upload/ID", direct.base_url());
+    assert_eq!(url(&direct, &[]), own);
+    assert_eq!(url(&direct, &forwarded), own, "anyone is believed");
+    let proxies = ("CALVE_SERVER__TRUSTED_PROXIES", "[\"127.0.0.0/8\"]");
+    let proxied = TestServer::start_with(&[proxies]);
+    assert_eq!(
+        url(&proxied, &forwarded),
+        "https://upload.example.com/v1/upload/ID"
+    );
+    let fixed = ("CALVE_SERVER__PUBLIC_URL", "https://fixed.example.com/");
+    let configured = TestServer::start_with(&[proxies, fixed]);
+    assert_eq!(
+        url(&configured, &forwarded),
+        "https://fixed.example.com/v1/upload/ID"
+    );
+}
