@@ -13,6 +13,7 @@ use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 
+use crate::store::pace::Pace;
 use crate::store::packs::PACKED_BYTES_MAX;
 
 /// The whole configuration.
@@ -49,6 +50,18 @@ pub struct ServerConfig {
     /// Longest silence in the middle of a body before the request is given up.
     #[serde(with = "humantime_serde")]
     pub body_idle_timeout: Duration,
+    /// Least bytes a second of a body, on average after `body_idle_timeout`; 0 for no such bound.
+    pub body_bytes_per_second_min: ByteSize,
+}
+
+impl ServerConfig {
+    /// How slowly a body may arrive.
+    pub fn pace(&self) -> Pace {
+        Pace {
+            idle_timeout: self.body_idle_timeout,
+            bytes_per_second_min: self.body_bytes_per_second_min.as_u64(),
+        }
+    }
 }
 
 impl Default for ServerConfig {
@@ -58,6 +71,7 @@ impl Default for ServerConfig {
             public_url: None,
             shutdown_deadline: Duration::from_secs(30),
             body_idle_timeout: Duration::from_secs(30),
+            body_bytes_per_second_min: ByteSize::kib(1),
         }
     }
 }

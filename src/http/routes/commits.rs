@@ -35,8 +35,7 @@ pub async fn commit_session(
     api: web::Data<Api>,
 ) -> Result<HttpResponse> {
     let id = extract::session_id(&request)?;
-    let idle_timeout = api.config.server.body_idle_timeout;
-    let body = extract::json_object(body, idle_timeout)
+    let body = extract::json_object(body, api.config.server.pace())
         .await?
         .unwrap_or_default();
     let target = extract::target(&body);

@@ -26,7 +26,7 @@ pub async fn start_session(
     body: web::Payload,
     api: web::Data<Api>,
 ) -> Result<HttpResponse> {
-    let target = match extract::json_object(body, api.config.server.body_idle_timeout).await? {
+    let target = match extract::json_object(body, api.config.server.pace()).await? {
         Some(object) => extract::target(&object)?,
         None => None,
     };
