@@ -5,7 +5,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use crate::domain::AskedCommit;
 use crate::error::Result;
 use crate::http::views::{
-    CommitRequest, CommitResponse, DryRunResponse, HTTPValidationError, Refusal,
+    CommitAnswer, CommitRequest, CommitResponse, DryRunResponse, HTTPValidationError, Refusal,
 };
 use crate::http::{Api, extract};
 
@@ -20,10 +20,13 @@ use crate::http::{Api, extract};
     ),
     request_body = CommitRequest,
     responses(
-        (status = 200, description = "The rows are in the table", body = CommitResponse),
+        (status = 200, description = "The rows are in the table; with `dry_run`, what the commit would do", body = inline(CommitAnswer)),
+        (status = 400, description = "The body is incomplete", body = Refusal),
         (status = 404, description = "No such session", body = Refusal),
+        (status = 408, description = "The body stopped arriving, or arrives too slowly", body = Refusal),
         (status = 409, description = "The table or the session does not allow it", body = Refusal),
         (status = 410, description = "The session expired", body = Refusal),
+        (status = 413, description = "The body is too large", body = Refusal),
         (status = 422, description = "Validation Error, or nothing to commit", body = HTTPValidationError),
         (status = 503, description = "Too busy, or the disk refuses writes", body = Refusal),
         (status = 507, description = "The disk is full", body = Refusal),
@@ -53,10 +56,12 @@ pub async fn commit_session(
         conflict_resolution: resolution,
         schema_evolution: evolution,
     };
-    if is_dry_run {
+    let answer = if is_dry_run {
         let found = api.sessions.dry_run(&id, asked).await?;
-        return Ok(HttpResponse::Ok().json(DryRunResponse::from(&found)));
-    }
-    let receipt = api.sessions.commit(&id, asked).await?;
-    Ok(HttpResponse::Ok().json(CommitResponse::from(&receipt)))
+        CommitAnswer::DryRun(DryRunResponse::from(&found))
+    } else {
+        let receipt = api.sessions.commit(&id, asked).await?;
+        CommitAnswer::Commit(CommitResponse::from(&receipt))
+    };
+    Ok(HttpResponse::Ok().json(answer))
 }

@@ -17,8 +17,13 @@ use crate::table::catalog;
     request_body(content = Option<StartSessionRequest>, description = "Empty, or the table to bind the session to"),
     responses(
         (status = 201, description = "The session is open", body = StartSessionResponse),
+        (status = 400, description = "The body is incomplete", body = Refusal),
+        (status = 408, description = "The body stopped arriving, or arrives too slowly", body = Refusal),
+        (status = 413, description = "The body is too large", body = Refusal),
         (status = 422, description = "Validation Error", body = HTTPValidationError),
+        (status = 429, description = "As many sessions are open as may be", body = Refusal),
         (status = 503, description = "Too busy, or the disk refuses writes", body = Refusal),
+        (status = 507, description = "The disk is full", body = Refusal),
     )
 )]
 pub async fn start_session(
@@ -64,6 +69,7 @@ pub async fn start_session(
         (status = 404, description = "No such session", body = Refusal),
         (status = 410, description = "The session expired", body = Refusal),
         (status = 422, description = "Validation Error", body = HTTPValidationError),
+        (status = 503, description = "Too busy, or the disk refuses reads", body = Refusal),
     )
 )]
 pub async fn inspect_session(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse> {
