@@ -21,6 +21,7 @@ pub use access::{
     TlsConfig,
 };
 
+use crate::store::pace::Pace;
 use crate::store::packs::PACKED_BYTES_MAX;
 
 /// The whole configuration.
@@ -65,12 +66,24 @@ pub struct ServerConfig {
     /// Longest silence in the middle of a body before the request is given up.
     #[serde(with = "humantime_serde")]
     pub body_idle_timeout: Duration,
+    /// Least bytes a second of a body, on average after `body_idle_timeout`; 0 for no such bound.
+    pub body_bytes_per_second_min: ByteSize,
     /// Connections at once; more wait to be taken.
     pub connections_max: usize,
     /// Proxies whose forwarded headers are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Origins of web pages that may use the API.
     pub cors_origins: Vec<String>,
+}
+
+impl ServerConfig {
+    /// How slowly a body may arrive.
+    pub fn pace(&self) -> Pace {
+        Pace {
+            idle_timeout: self.body_idle_timeout,
+            bytes_per_second_min: self.body_bytes_per_second_min.as_u64(),
+        }
+    }
 }
 
 impl Default for ServerConfig {
@@ -83,6 +96,7 @@ impl Default for ServerConfig {
             connections_max: 10_000,
             trusted_proxies: Vec::new(),
             cors_origins: Vec::new(),
+            body_bytes_per_second_min: ByteSize::kib(1),
         }
     }
 }

@@ -275,7 +275,7 @@ fn uploads(config: &Config, sessions: &Sessions, surroundings: &Arc<Surroundings
         sessions: sessions.clone(),
         surroundings: surroundings.clone(),
         config: config.parts.clone(),
-        body_idle_timeout: config.server.body_idle_timeout,
+        pace: config.server.pace(),
         admission: Admission::new(
             surroundings.layout.root().to_path_buf(),
             surroundings.staged.clone(),

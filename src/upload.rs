@@ -38,6 +38,7 @@ use crate::ingest::digest::{ExpectedDigests, Hasher};
 use crate::ingest::format::Hints;
 use crate::ingest::part_bytes::PartBytes;
 use crate::schema::TableColumns;
+use crate::store::pace::{Pace, PacedBody};
 use crate::store::staging::{self, Received, Reception, Sink, StagedFiles, Start};
 use reading::{HowToRead, PartReading};
 
@@ -86,8 +87,8 @@ pub struct Uploads {
     pub surroundings: Arc<Surroundings>,
     /// What a part may be.
     pub config: PartsConfig,
-    /// Longest silence in a body.
-    pub body_idle_timeout: Duration,
+    /// How slowly a body may arrive.
+    pub pace: Pace,
     /// Decides which parts may come.
     pub admission: Admission,
     /// One permit per sync that may run at once.
@@ -134,12 +135,12 @@ impl Uploads {
         let admitted = Arc::new(self.admission.admit(upload.content_length).await?);
         let reception = Reception {
             wire_bytes_max,
-            idle_timeout: self.body_idle_timeout,
             digests: upload.digests.clone(),
             admitted: admitted.clone(),
             arrival: Arrival::new(upload.content_length.unwrap_or(0)),
         };
-        let mut body = std::pin::pin!(body);
+        let body = std::pin::pin!(body);
+        let mut body = PacedBody::new(body, self.pace);
         let small_bytes_max = self.config.packed_bytes_max.as_u64();
         let may_be_small = |bytes| bytes <= small_bytes_max;
         let start = if small_bytes_max > 0 && upload.content_length.is_none_or(may_be_small) {
@@ -226,7 +227,7 @@ impl Uploads {
         upload: &Upload,
         lease: &PartLease,
         start: Start,
-        body: S,
+        body: PacedBody<S>,
         reception: Reception,
     ) -> Result<Staged>
     where

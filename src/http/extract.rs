@@ -1,8 +1,6 @@
 //! Reads what requests bring: ids, parameters, JSON bodies. What does not have the documented form becomes a
 //! 422 that names the place, as a FastAPI service answers.
 
-use std::time::Duration;
-
 use actix_web::HttpRequest;
 use actix_web::web;
 use serde::de::DeserializeOwned;
@@ -12,7 +10,7 @@ use crate::domain::session::session_not_found;
 use crate::domain::{ConflictResolution, PartNumber, SchemaEvolution, SessionId, Target};
 use crate::error::{Error, ErrorCode, Result};
 use crate::ingest::csv::dialect::Given;
-use crate::store::staging;
+use crate::store::pace::{Pace, PacedBody};
 
 /// Largest body of a control operation.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -132,10 +130,10 @@ pub fn header<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
 }
 
 /// A small body, whole.
-pub async fn small_body(body: web::Payload, idle_timeout: Duration) -> Result<Vec<u8>> {
-    let mut body = body;
+pub async fn small_body(body: web::Payload, pace: Pace) -> Result<Vec<u8>> {
+    let mut body = PacedBody::new(body, pace);
     let mut bytes = Vec::new();
-    while let Some(chunk) = staging::next_chunk(&mut body, idle_timeout).await? {
+    while let Some(chunk) = body.next_chunk().await? {
         if bytes.len() + chunk.len() > BODY_BYTES_MAX {
             return Err(Error::new(
                 ErrorCode::RequestTooLarge,
@@ -150,11 +148,8 @@ pub async fn small_body(body: web::Payload, idle_timeout: Duration) -> Result<Ve
 }
 
 /// A JSON object body; `None` when the body is empty or `null`.
-pub async fn json_object(
-    body: web::Payload,
-    idle_timeout: Duration,
-) -> Result<Option<Map<String, Value>>> {
-    let bytes = small_body(body, idle_timeout).await?;
+pub async fn json_object(body: web::Payload, pace: Pace) -> Result<Option<Map<String, Value>>> {
+    let bytes = small_body(body, pace).await?;
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(None);
     }

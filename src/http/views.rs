@@ -9,6 +9,8 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
+use utoipa::openapi::Ref;
+use utoipa::openapi::schema::{ArrayBuilder, Schema, SchemaType, Type};
 
 use crate::domain::{
     CommitReceipt, ConflictResolution, PartRecord, SchemaEvolution, Session, SessionState,
@@ -26,13 +28,13 @@ use part::{has_nulls, part_issues};
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Target {
     /// First name.
-    #[schema(example = "acme")]
+    #[schema(example = "acme", pattern = "^[A-Za-z][A-Za-z0-9_]{0,127}$")]
     pub workspace: String,
     /// Second name.
-    #[schema(example = "security")]
+    #[schema(example = "security", pattern = "^[A-Za-z][A-Za-z0-9_]{0,127}$")]
     pub collection: String,
     /// Third name.
-    #[schema(example = "events")]
+    #[schema(example = "events", pattern = "^[A-Za-z][A-Za-z0-9_]{0,127}$")]
     pub dataset: String,
 }
 
@@ -343,6 +345,16 @@ pub struct DryRunResponse {
     pub files_created: u64,
 }
 
+/// Either answer of Commit Session.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum CommitAnswer {
+    /// Without `dry_run`.
+    Commit(CommitResponse),
+    /// With it.
+    DryRun(DryRunResponse),
+}
+
 /// The columns of a table after a commit.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DryRunSchema {
@@ -449,19 +461,27 @@ pub struct ValidationError {
     input: Option<Value>,
 }
 
-/// A request that does not have the documented form.
+/// What cannot be processed: a request that does not have the documented form, or a refusal of what it brings.
 #[derive(Debug, ToSchema)]
 #[expect(
     dead_code,
     reason = "made in the error module; this is its description"
 )]
 pub struct HTTPValidationError {
-    /// Everything that is wrong.
-    detail: Vec<ValidationError>,
-    /// `validation_error`.
+    /// Everything that is wrong with the request's form; or, with any other code, one sentence.
+    #[schema(schema_with = violations_or_sentence)]
+    detail: Value,
+    /// `validation_error`, or another stable name.
     code: String,
     /// The request's id.
     request_id: String,
+}
+
+fn violations_or_sentence() -> Schema {
+    ArrayBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::Array, Type::String]))
+        .items(Ref::from_schema_name("ValidationError"))
+        .into()
 }
 
 /// Any other refusal. Further facts stand beside these keys.

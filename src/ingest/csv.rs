@@ -111,9 +111,7 @@ impl<R: Read> CsvReader<R> {
         buffer_bytes: usize,
     ) -> Result<Self, FormatError> {
         let mut reader = Self::before_header(read, dialect, limits, buffer_bytes)?;
-        for _ in 0..reader.dialect.skipped_lines {
-            reader.skip_line()?;
-        }
+        reader.skip_lines(reader.dialect.skipped_lines)?;
         reader.read_header()?;
         Ok(reader)
     }
@@ -427,6 +425,17 @@ impl<R: Read> CsvReader<R> {
     fn take_line_feed(&mut self) -> Result<(), FormatError> {
         if std::mem::take(&mut self.skip_line_feed) && self.source.peek()? == Some(b'\n') {
             self.source.consume(1);
+        }
+        Ok(())
+    }
+
+    /// Takes so many lines, or as many as there are.
+    fn skip_lines(&mut self, count: u64) -> Result<(), FormatError> {
+        for _ in 0..count {
+            if self.source.peek()?.is_none() {
+                break;
+            }
+            self.skip_line()?;
         }
         Ok(())
     }

@@ -58,12 +58,10 @@ fn schema_elements(field: Field<'_>, edits: &[ElementEdit]) -> Walk<Vec<u8>> {
     if elements.len() != edits.len() {
         return Err(Malformed("its schema has another number of elements"));
     }
-    let edited: Vec<Vec<u8>> = elements
-        .iter()
+    let edited = elements
         .zip(edits)
-        .map(|((_, fields), edit)| schema_element(fields, *edit))
-        .collect();
-    Ok(thrift::list_of_structs(&edited))
+        .map(|(element, edit)| Ok(schema_element(&element?.1, *edit)));
+    Ok(thrift::list_of_structs(&edited.collect::<Walk<Vec<_>>>()?))
 }
 
 fn schema_element(fields: &[Field<'_>], edit: ElementEdit) -> Vec<u8> {
@@ -94,7 +92,8 @@ fn schema_element(fields: &[Field<'_>], edit: ElementEdit) -> Vec<u8> {
 /// The key-value metadata without the dropped keys; `None` when nothing is left.
 fn key_values(field: Field<'_>) -> Walk<Option<Vec<u8>>> {
     let mut kept = Vec::new();
-    for (bytes, fields) in thrift::structs(field)? {
+    for element in thrift::structs(field)? {
+        let (bytes, fields) = element?;
         let key = match fields.iter().find(|one| one.id == 1) {
             Some(key) if key.kind == thrift::BINARY => Reader::new(key.value).binary()?,
             Some(_) | None => return Err(Malformed("a metadata key is no text")),

@@ -71,6 +71,8 @@ struct ColumnIndex {
     /// The columns of the second and later times that a key stands in one object.
     by_repeated_key: HashMap<(String, u32), usize>,
     taken: HashSet<String>,
+    /// Below this, all suffixes of a name are taken.
+    next_suffixes: HashMap<String, usize>,
     /// The columns whose names are not their keys.
     renamed: Vec<(usize, PartIssue)>,
 }
@@ -83,10 +85,12 @@ impl ColumnIndex {
             _ => key.to_owned(),
         };
         let mut name = wanted.clone();
-        let mut suffix = 2;
-        while self.taken.contains(&name) {
-            name = format!("{wanted}_{suffix}");
-            suffix += 1;
+        if self.taken.contains(&name) {
+            let suffix = self.next_suffixes.entry(wanted.clone()).or_insert(2);
+            while self.taken.contains(&name) {
+                name = format!("{wanted}_{suffix}");
+                *suffix += 1;
+            }
         }
         if name != key {
             let issue = match key {
@@ -108,6 +112,7 @@ impl ColumnIndex {
         for name in self.names.drain(column_count..) {
             self.taken.remove(&name);
         }
+        self.next_suffixes.clear();
         self.by_key.retain(|_, index| *index < column_count);
         self.by_repeated_key
             .retain(|_, index| *index < column_count);

@@ -17,6 +17,8 @@ use super::thrift::{self, Field, Malformed, Reader, Walk};
 
 /// Largest footer: the parsed form takes many times its bytes.
 const FOOTER_BYTES_MAX: usize = 32 << 20;
+/// Levels of a schema, the root among them.
+const SCHEMA_DEPTH_MAX: usize = 64;
 /// Bytes first read for a page header; one with long statistics takes more.
 const HEADER_BYTES: u64 = 4 << 10;
 /// Largest page header.
@@ -54,25 +56,56 @@ pub fn check_footer(metadata: &[u8]) -> Walk<()> {
         return Err(Malformed("it is encrypted; upload the file unencrypted"));
     }
     let rows = integer(&fields, NUM_ROWS).ok_or(Malformed("it does not say how many rows"))?;
-    for (_, element) in thrift::structs(required(&fields, 2, "it has no schema")?)? {
-        required(&element, 4, "a schema element has no name")?;
-    }
+    check_schema(required(&fields, 2, "it has no schema")?)?;
     let mut rows_found = 0i64;
-    for (_, group) in thrift::structs(required(&fields, 4, "it has no list of row groups")?)? {
+    for group in thrift::structs(required(&fields, 4, "it has no list of row groups")?)? {
+        let (_, group) = group?;
         let group_rows =
             integer(&group, 3).ok_or(Malformed("a row group does not say how many rows"))?;
         rows_found = Some(group_rows)
             .filter(|rows| *rows >= 0)
             .and_then(|rows| rows_found.checked_add(rows))
             .ok_or(Malformed("a row group has an impossible number of rows"))?;
-        for (_, chunk) in thrift::structs(required(&group, 1, "a row group has no columns")?)? {
-            check_chunk(&chunk)?;
+        for chunk in thrift::structs(required(&group, 1, "a row group has no columns")?)? {
+            check_chunk(&chunk?.1)?;
         }
     }
     if rows != rows_found {
         return Err(Malformed(
             "its row groups have another number of rows than it says",
         ));
+    }
+    Ok(())
+}
+
+/// Walks the elements of a schema, which stand in depth-first order: readers descend into them, one level of their stack for each of
+/// the schema's, and make room for as many children as a group says it has.
+fn check_schema(field: Field<'_>) -> Walk<()> {
+    let elements = thrift::structs(field)?;
+    let count = elements.len();
+    // Of each group that is open, the children that are still to come; first the root itself.
+    let mut open = vec![1];
+    for element in elements {
+        let (_, element) = element?;
+        required(&element, 4, "a schema element has no name")?;
+        let children = element.iter().find(|field| field.id == 5);
+        let children = children.map_or(Ok(0), Field::integer)?;
+        let children = usize::try_from(children)
+            .ok()
+            .filter(|children| *children < count)
+            .ok_or(Malformed("a group has an impossible number of children"))?;
+        while open.pop_if(|left| *left == 0).is_some() {}
+        let left = open.last_mut();
+        *left.ok_or(Malformed("its schema has more elements than its groups"))? -= 1;
+        if children > 0 {
+            open.push(children);
+        }
+        if open.len() > SCHEMA_DEPTH_MAX {
+            return Err(Malformed("its schema is nested more than 64 levels deep"));
+        }
+    }
+    if open.iter().any(|left| *left > 0) {
+        return Err(Malformed("its schema has fewer elements than its groups"));
     }
     Ok(())
 }
@@ -92,6 +125,16 @@ fn check_chunk(chunk: &[Field<'_>]) -> Walk<()> {
     // Type, encodings, path, codec, values, sizes, data page.
     for id in [1, 2, 3, 4, 5, 6, 7, 9] {
         required(&fields, id, "a column's metadata is incomplete")?;
+    }
+    for id in [2, 3] {
+        let (_, count) =
+            Reader::new(required(&fields, id, "a column's metadata is incomplete")?.value)
+                .list()?;
+        if count > SCHEMA_DEPTH_MAX {
+            return Err(Malformed(
+                "a column has too many encodings or too long a path",
+            ));
+        }
     }
     Ok(())
 }

@@ -5,6 +5,10 @@
 
 /// Levels of structs, lists and maps.
 const DEPTH_MAX: usize = 32;
+/// Fields of one struct that is read; Parquet's have less than twenty.
+const FIELDS_MAX: usize = 64;
+/// Elements of one list: those of an empty struct or text take one byte here, and many in memory.
+const LIST_MAX: usize = 1 << 17;
 
 const STOP: u8 = 0;
 /// Type of a boolean field that is true.
@@ -124,13 +128,28 @@ impl<'a> Reader<'a> {
         if count > self.rest.len() {
             return Err(Malformed("a list is longer than its bytes"));
         }
+        if count > LIST_MAX {
+            return Err(Malformed("a list has more than 131072 elements"));
+        }
         Ok((header & 0x0f, count))
     }
 
-    /// The fields of the struct that comes next.
+    /// The fields of the struct that comes next. None stands twice: readers would not agree which counts.
     pub fn fields(&mut self) -> Walk<Vec<Field<'a>>> {
-        let mut fields = Vec::new();
-        self.each_field(0, |field| fields.push(field))?;
+        let mut fields: Vec<Field<'a>> = Vec::new();
+        let mut is_double = false;
+        self.each_field(0, |field| {
+            if fields.len() <= FIELDS_MAX {
+                is_double |= fields.iter().any(|other| other.id == field.id);
+                fields.push(field);
+            }
+        })?;
+        if fields.len() > FIELDS_MAX {
+            return Err(Malformed("a struct has too many fields"));
+        }
+        if is_double {
+            return Err(Malformed("a field stands twice"));
+        }
         Ok(fields)
     }
 
@@ -185,8 +204,11 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The structs in a list field: the bytes and the fields of each.
-pub fn structs<'a>(field: Field<'a>) -> Walk<Vec<(&'a [u8], Vec<Field<'a>>)>> {
+/// A struct in a list: its bytes and its fields.
+pub type Element<'a> = (&'a [u8], Vec<Field<'a>>);
+
+/// The structs in a list field, one by one: all of them together can take many times their bytes.
+pub fn structs<'a>(field: Field<'a>) -> Walk<impl ExactSizeIterator<Item = Walk<Element<'a>>>> {
     if field.kind != LIST {
         return Err(Malformed("a list is of another type"));
     }
@@ -195,14 +217,12 @@ pub fn structs<'a>(field: Field<'a>) -> Walk<Vec<(&'a [u8], Vec<Field<'a>>)>> {
     if kind != STRUCT && count > 0 {
         return Err(Malformed("a list has other elements"));
     }
-    (0..count)
-        .map(|_| {
-            let start = field.value.len() - reader.remaining();
-            let fields = reader.fields()?;
-            let end = field.value.len() - reader.remaining();
-            Ok((&field.value[start..end], fields))
-        })
-        .collect()
+    Ok((0..count).map(move |_| {
+        let start = field.value.len() - reader.remaining();
+        let fields = reader.fields()?;
+        let end = field.value.len() - reader.remaining();
+        Ok((&field.value[start..end], fields))
+    }))
 }
 
 /// Writes structs field by field, each value as it is.

@@ -10,6 +10,7 @@ pub mod fault;
 pub mod journal;
 pub mod keys;
 pub mod layout;
+pub mod pace;
 pub mod packs;
 pub mod records;
 pub mod staging;

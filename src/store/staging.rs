@@ -9,14 +9,14 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use actix_web::error::PayloadError;
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
+use futures_util::Stream;
 
 use super::durable;
 use super::fault::Artifact;
+use super::pace::PacedBody;
 use super::packs::{Pack, PackSlot};
 use crate::admission::Admitted;
 use crate::blocking::blocking;
@@ -95,8 +95,6 @@ pub struct Received {
 pub struct Reception {
     /// Most bytes.
     pub wire_bytes_max: u64,
-    /// Longest silence.
-    pub idle_timeout: Duration,
     /// Checksums it must have.
     pub digests: ExpectedDigests,
     /// Looks at the disk before each block.
@@ -115,13 +113,17 @@ pub struct Start {
 
 impl Start {
     /// Reads until there are more than `bytes_max`, or the body ends.
-    pub async fn read<S>(body: &mut S, bytes_max: u64, reception: &Reception) -> Result<Self>
+    pub async fn read<S>(
+        body: &mut PacedBody<S>,
+        bytes_max: u64,
+        reception: &Reception,
+    ) -> Result<Self>
     where
         S: Stream<Item = std::result::Result<Bytes, PayloadError>> + Unpin,
     {
         let mut start = Self::default();
         while start.bytes <= bytes_max {
-            let Some(chunk) = next_chunk(body, reception.idle_timeout).await? else {
+            let Some(chunk) = body.next_chunk().await? else {
                 start.is_whole = true;
                 break;
             };
@@ -145,7 +147,7 @@ impl Start {
 /// Writes a body, from its start on, to a new file, which [`Sink::create`] has made. Not yet synced.
 pub async fn receive<S>(
     start: Start,
-    mut body: S,
+    mut body: PacedBody<S>,
     sink: Sink,
     reception: Reception,
 ) -> Result<Received>
@@ -158,7 +160,7 @@ where
     let mut block_bytes: usize = block.iter().map(Bytes::len).sum();
     loop {
         if !is_end {
-            let next = next_chunk(&mut body, reception.idle_timeout).await?;
+            let next = body.next_chunk().await?;
             is_end = next.is_none();
             if let Some(bytes) = next {
                 wire_bytes += bytes.len() as u64;
@@ -183,30 +185,6 @@ where
     Ok(Received {
         wire_bytes,
         sha256: sink.hasher.finish()?,
-    })
-}
-
-/// The next bytes of a body, unless it falls silent or ends too early.
-pub async fn next_chunk<S>(body: &mut S, idle_timeout: Duration) -> Result<Option<Bytes>>
-where
-    S: Stream<Item = std::result::Result<Bytes, PayloadError>> + Unpin,
-{
-    let next = tokio::time::timeout(idle_timeout, body.next()).await;
-    let next = next.map_err(|_| {
-        Error::new(
-            ErrorCode::BodyTimeout,
-            format!(
-                "No byte of the body arrived for {} s; nothing was stored. Send the request again.",
-                idle_timeout.as_secs()
-            ),
-        )
-    })?;
-    next.transpose().map_err(|error| {
-        Error::new(
-            ErrorCode::BodyIncomplete,
-            "The connection ended before the body was complete; nothing was stored. Send the request again.",
-        )
-        .caused_by(error)
     })
 }
 
@@ -288,11 +266,14 @@ pub fn seal(raw: (&Path, &Path), data: Option<(&Path, &Path)>) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use futures_util::stream;
 
     use super::*;
     use crate::admission::{Admission, StagedBytes};
     use crate::config::Config;
+    use crate::store::pace::Pace;
 
     async fn reception(wire_bytes_max: u64) -> Reception {
         let (folder, config) = (std::env::temp_dir(), Config::default());
@@ -300,15 +281,25 @@ mod tests {
         Reception {
             admitted: Arc::new(admission.admit(None).await.unwrap()),
             wire_bytes_max,
-            idle_timeout: Duration::from_millis(50),
             digests: ExpectedDigests::default(),
             arrival: Arrival::new(0),
         }
     }
 
+    fn paced<S>(body: S) -> PacedBody<S>
+    where
+        S: Stream<Item = std::result::Result<Bytes, PayloadError>> + Unpin,
+    {
+        let pace = Pace {
+            idle_timeout: Duration::from_millis(50),
+            bytes_per_second_min: 0,
+        };
+        PacedBody::new(body, pace)
+    }
+
     async fn receive_at<S>(
         start: Start,
-        body: S,
+        body: PacedBody<S>,
         path: &Path,
         reception: Reception,
     ) -> Result<Received>
@@ -324,7 +315,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("session/part");
         let chunks = (0..10u8).map(|byte| Ok(Bytes::from(vec![byte; 100_000])));
-        let mut body = stream::iter(chunks);
+        let mut body = paced(stream::iter(chunks));
         let reception = reception(1_000_000).await;
         let start = Start::read(&mut body, 150_000, &reception).await.unwrap();
         assert_eq!(start.whole(), None);
@@ -337,7 +328,7 @@ mod tests {
     #[tokio::test]
     async fn a_small_body_is_held_whole() {
         let chunks = [&b"ab"[..], b"c"].map(|chunk| Ok(Bytes::from_static(chunk)));
-        let mut body = stream::iter(chunks);
+        let mut body = paced(stream::iter(chunks));
         let reception = reception(10).await;
         let start = Start::read(&mut body, 3, &reception).await.unwrap();
         assert_eq!(start.whole().unwrap(), "abc");
@@ -354,7 +345,7 @@ mod tests {
         let too_large = stream::iter([Ok(Bytes::from_static(b"123"))]);
         let refused = receive_at(
             Start::default(),
-            too_large,
+            paced(too_large),
             &folder.path().join("a"),
             reception(2).await,
         )
@@ -363,7 +354,7 @@ mod tests {
         let cut = stream::iter([Err(PayloadError::Incomplete(None))]);
         let refused = receive_at(
             Start::default(),
-            cut,
+            paced(cut),
             &folder.path().join("b"),
             reception(2).await,
         )
@@ -371,7 +362,7 @@ mod tests {
         assert_eq!(refused.unwrap_err().code, ErrorCode::BodyIncomplete);
         let refused = receive_at(
             Start::default(),
-            stream::pending(),
+            paced(stream::pending()),
             &folder.path().join("c"),
             reception(2).await,
         )

@@ -1,5 +1,7 @@
 //! Limits: a body that is too large is 413, as early as that can be known, and leaves nothing.
 
+use std::time::Duration;
+
 use crate::codings::gzip;
 use crate::support::client::{AS_CSV, Target};
 use crate::support::data::numbered_csv_of_bytes;
@@ -154,6 +156,35 @@ fn body_that_ends_early_is_not_stored() {
     api.put_csv(&session, 0, "id\n3\n");
     let inspected = api.inspect(&session).expect_json(200);
     assert_eq!(inspected["rows_estimate"], 1, "{inspected}");
+}
+
+#[test]
+fn a_body_that_trickles_is_refused() {
+    let server = TestServer::start_with(&[
+        ("CALVE_SERVER__BODY_IDLE_TIMEOUT", "1s"),
+        ("CALVE_SERVER__BODY_BYTES_PER_SECOND_MIN", "1MiB"),
+        ("CALVE_PARTS__IN_FLIGHT_MAX", "1"),
+    ]);
+    let api = server.api();
+    let session = api.open_session();
+    let chunked = [("x-file-name", "a.csv"), ("transfer-encoding", "chunked")];
+    for (method, path) in [
+        ("PUT", format!("/v1/upload/{session}?part=0")),
+        ("POST", "/v1/upload/session".to_owned()),
+        ("POST", format!("/v1/upload/{session}/commit")),
+    ] {
+        let trickling = RawRequest::start(server.base_url(), method, &path, &chunked);
+        // No silence is as long as the idle timeout.
+        let answer = trickling.trickle(Duration::from_millis(20));
+        assert_eq!(answer.status, 408, "{answer:?}");
+        let body = answer.json();
+        assert_eq!(body["code"], "body_timeout", "{body}");
+        let detail = body["detail"].as_str().expect("a sentence");
+        assert!(detail.contains("1048576 bytes a second"), "{detail}");
+    }
+    api.inspect(&session).expect(204);
+    // The place is free again, and a body that comes at once is not measured.
+    api.put_csv(&session, 0, "a\n1\n");
 }
 
 #[test]

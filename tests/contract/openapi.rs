@@ -177,9 +177,11 @@ fn document() -> Value {
     answer.json()
 }
 
-/// The schema of a JSON content, by its name.
+/// The schema of a JSON content, by its name; the first, where there are several.
 fn schema_name(content: &Value) -> &str {
-    let reference = content["content"]["application/json"]["schema"]["$ref"].as_str();
+    let schema = &content["content"]["application/json"]["schema"];
+    let first = &schema["oneOf"][0];
+    let reference = schema["$ref"].as_str().or(first["$ref"].as_str());
     let reference = reference.unwrap_or_else(|| panic!("no named schema in {content}"));
     reference
         .strip_prefix("#/components/schemas/")

@@ -71,6 +71,27 @@ pub fn run_refused(program: &str, arguments: &[String]) -> String {
     said
 }
 
+/// Runs a command that one of the packages brings, which must succeed, in `folder`; gives what it prints.
+#[track_caller]
+pub fn run_command(name: &str, arguments: &[&str], folder: &Path) -> String {
+    let command = environment().join("venv/bin").join(name);
+    let output = Command::new(command)
+        .args(arguments)
+        .current_dir(folder)
+        .env_remove("PYTHONPATH")
+        .env("NO_PROXY", "127.0.0.1")
+        .env("no_proxy", "127.0.0.1")
+        .output()
+        .unwrap_or_else(|error| panic!("start {name}: {error}"));
+    let arguments: Vec<String> = arguments.iter().map(|&one| one.to_owned()).collect();
+    assert!(
+        output.status.success(),
+        "{}",
+        told(name, &arguments, &output)
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
 /// Runs `upload.py` with one version of the client; it must succeed.
 #[track_caller]
 pub fn upload(client_version: &str, arguments: &[String]) -> Value {
@@ -181,7 +202,8 @@ fn told(program: &str, arguments: &[String], output: &Output) -> String {
     )
 }
 
-fn programs_dir() -> PathBuf {
+/// Where the Python programs of the tests are.
+pub fn programs_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python")
 }
 

@@ -1,8 +1,9 @@
 //! One HTTP exchange written by hand on a socket: for requests that stop half-way, that never end, or whose answer comes
 //! before the body was sent.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -95,6 +96,24 @@ impl RawRequest {
         self.stream
             .shutdown(Shutdown::Write)
             .expect("end the request");
+    }
+
+    /// Sends a byte of a chunked body whenever `pause` passes without an answer, until there is one.
+    #[track_caller]
+    pub fn trickle(mut self, pause: Duration) -> RawAnswer {
+        self.stream
+            .set_read_timeout(Some(pause))
+            .expect("set a time limit");
+        let started = Instant::now();
+        while let Err(error) = self.stream.peek(&mut [0]) {
+            assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
+            assert!(started.elapsed() < PATIENCE, "nobody minds the trickle");
+            self.write_chunk(b"x");
+        }
+        self.stream
+            .set_read_timeout(Some(PATIENCE))
+            .expect("set a time limit");
+        self.read_answer()
     }
 
     /// Reads the answer up to the end that its head promises.

@@ -298,6 +298,13 @@ impl TestServer {
         self.process_status("VmHWM:")
     }
 
+    /// Files and sockets that the process has open.
+    pub fn open_files(&self) -> usize {
+        let path = format!("/proc/{}/fd", self.pid().as_raw_nonzero());
+        let files = fs::read_dir(&path).expect("the kernel's list of the server's files");
+        files.count()
+    }
+
     fn process_status(&self, key: &str) -> u64 {
         let path = format!("/proc/{}/status", self.pid().as_raw_nonzero());
         let status = fs::read_to_string(&path).expect("the kernel's status file of the server");
@@ -332,10 +339,15 @@ impl TestServer {
         self.folder.path().join("server.stderr")
     }
 
+    /// All that the server logged, over all its runs.
+    pub fn log(&self) -> String {
+        let log = fs::read(self.log_path()).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
     /// The last lines that the server logged, over all its runs.
     pub fn log_tail(&self) -> String {
-        let log = fs::read(self.log_path()).unwrap_or_default();
-        let log = String::from_utf8_lossy(&log);
+        let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
     }

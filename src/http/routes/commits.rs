@@ -5,7 +5,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use crate::domain::AskedCommit;
 use crate::error::Result;
 use crate::http::views::{
-    CommitRequest, CommitResponse, DryRunResponse, HTTPValidationError, Refusal,
+    CommitAnswer, CommitRequest, CommitResponse, DryRunResponse, HTTPValidationError, Refusal,
 };
 use crate::http::{Api, extract, guard};
 
@@ -20,11 +20,17 @@ use crate::http::{Api, extract, guard};
     ),
     request_body = CommitRequest,
     responses(
-        (status = 200, description = "The rows are in the table", body = CommitResponse),
+        (status = 200, description = "The rows are in the table; with `dry_run`, what the commit would do", body = inline(CommitAnswer)),
+        (status = 400, description = "The body is incomplete", body = Refusal),
+        (status = 401, description = "No or bad credentials", body = Refusal),
+        (status = 403, description = "Not permitted", body = Refusal),
         (status = 404, description = "No such session", body = Refusal),
+        (status = 408, description = "The body stopped arriving, or arrives too slowly", body = Refusal),
         (status = 409, description = "The table or the session does not allow it", body = Refusal),
         (status = 410, description = "The session expired", body = Refusal),
+        (status = 413, description = "The body is too large", body = Refusal),
         (status = 422, description = "Validation Error, or nothing to commit", body = HTTPValidationError),
+        (status = 429, description = "More requests than one user may send", body = Refusal),
         (status = 503, description = "Too busy, or the disk refuses writes", body = Refusal),
         (status = 507, description = "The disk is full", body = Refusal),
     )
@@ -35,8 +41,7 @@ pub async fn commit_session(
     api: web::Data<Api>,
 ) -> Result<HttpResponse> {
     let id = extract::session_id(&request)?;
-    let idle_timeout = api.config.server.body_idle_timeout;
-    let body = extract::json_object(body, idle_timeout)
+    let body = extract::json_object(body, api.config.server.pace())
         .await?
         .unwrap_or_default();
     let target = extract::target(&body);
@@ -56,16 +61,14 @@ pub async fn commit_session(
         conflict_resolution: resolution,
         schema_evolution: evolution,
     };
-    if is_dry_run {
+    let answer = if is_dry_run {
         let found = api.sessions.dry_run(&id, asked, &caller).await?;
-        return Ok(HttpResponse::Ok().json(DryRunResponse::from(&found)));
-    }
-    let receipt = api.sessions.commit(&id, asked, &caller).await?;
-    guard::is_about(
-        &request,
-        None,
-        Some(&receipt.table),
-        Some(receipt.commit_id()),
-    );
-    Ok(HttpResponse::Ok().json(CommitResponse::from(&receipt)))
+        CommitAnswer::DryRun(DryRunResponse::from(&found))
+    } else {
+        let receipt = api.sessions.commit(&id, asked, &caller).await?;
+        let commit_id = Some(receipt.commit_id());
+        guard::is_about(&request, None, Some(&receipt.table), commit_id);
+        CommitAnswer::Commit(CommitResponse::from(&receipt))
+    };
+    Ok(HttpResponse::Ok().json(answer))
 }

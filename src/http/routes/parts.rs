@@ -36,12 +36,16 @@ use crate::upload::Upload;
     responses(
         (status = 201, description = "The part is on stable storage", body = UploadPartResponse),
         (status = 400, description = "A checksum does not match, or the body is incomplete", body = Refusal),
+        (status = 401, description = "No or bad credentials", body = Refusal),
+        (status = 403, description = "Not permitted", body = Refusal),
         (status = 404, description = "No such session", body = Refusal),
+        (status = 408, description = "The body stopped arriving, or arrives too slowly", body = Refusal),
         (status = 409, description = "The session's state or its table does not allow it", body = Refusal),
         (status = 410, description = "The session expired", body = Refusal),
         (status = 413, description = "Too large", body = Refusal),
         (status = 415, description = "Unknown content coding", body = Refusal),
         (status = 422, description = "Validation Error, or a file that cannot be read", body = HTTPValidationError),
+        (status = 429, description = "As many bytes are staged as may be, or more requests or bytes than one user may send", body = Refusal),
         (status = 503, description = "Too busy, or the disk refuses writes", body = Refusal),
         (status = 507, description = "The disk is full", body = Refusal),
     )
@@ -91,10 +95,15 @@ pub async fn upload_part(
     ),
     responses(
         (status = 200, description = "The part is gone", body = DeletePartResponse),
+        (status = 401, description = "No or bad credentials", body = Refusal),
+        (status = 403, description = "Not permitted", body = Refusal),
         (status = 404, description = "No such session, or it never had the part", body = Refusal),
         (status = 409, description = "The session is committing or committed", body = Refusal),
         (status = 410, description = "The session expired", body = Refusal),
         (status = 422, description = "Validation Error", body = HTTPValidationError),
+        (status = 429, description = "More requests than one user may send", body = Refusal),
+        (status = 503, description = "Too busy, or the disk refuses writes", body = Refusal),
+        (status = 507, description = "The disk is full", body = Refusal),
     )
 )]
 pub async fn delete_part(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse> {

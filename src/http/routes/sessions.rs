@@ -18,8 +18,15 @@ use crate::table::catalog;
     request_body(content = Option<StartSessionRequest>, description = "Empty, or the table to bind the session to"),
     responses(
         (status = 201, description = "The session is open", body = StartSessionResponse),
+        (status = 400, description = "The body is incomplete", body = Refusal),
+        (status = 401, description = "No or bad credentials", body = Refusal),
+        (status = 403, description = "Not permitted", body = Refusal),
+        (status = 408, description = "The body stopped arriving, or arrives too slowly", body = Refusal),
+        (status = 413, description = "The body is too large", body = Refusal),
         (status = 422, description = "Validation Error", body = HTTPValidationError),
+        (status = 429, description = "As many sessions are open as may be, or more requests than one user may send", body = Refusal),
         (status = 503, description = "Too busy, or the disk refuses writes", body = Refusal),
+        (status = 507, description = "The disk is full", body = Refusal),
     )
 )]
 pub async fn start_session(
@@ -28,7 +35,7 @@ pub async fn start_session(
     api: web::Data<Api>,
 ) -> Result<HttpResponse> {
     let caller = guard::caller(&request)?;
-    let target = match extract::json_object(body, api.config.server.body_idle_timeout).await? {
+    let target = match extract::json_object(body, api.config.server.pace()).await? {
         Some(object) => extract::target(&object)?,
         None => None,
     };
@@ -71,9 +78,12 @@ pub async fn start_session(
     responses(
         (status = 200, description = "What is staged", body = InspectResponse),
         (status = 204, description = "Nothing is staged"),
+        (status = 401, description = "No or bad credentials", body = Refusal),
         (status = 404, description = "No such session", body = Refusal),
         (status = 410, description = "The session expired", body = Refusal),
         (status = 422, description = "Validation Error", body = HTTPValidationError),
+        (status = 429, description = "More requests than one user may send", body = Refusal),
+        (status = 503, description = "Too busy, or the disk refuses reads", body = Refusal),
     )
 )]
 pub async fn inspect_session(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse> {
@@ -100,8 +110,9 @@ pub async fn inspect_session(request: HttpRequest, api: web::Data<Api>) -> Resul
         (status = 409, description = "The session is committing or committed", body = Refusal),
         (status = 410, description = "The session expired", body = Refusal),
         (status = 422, description = "Validation Error", body = HTTPValidationError),
-        (status = 429, description = "More requests than allowed", body = Refusal),
+        (status = 429, description = "More requests than one user may send", body = Refusal),
         (status = 503, description = "Too busy, or the disk refuses writes", body = Refusal),
+        (status = 507, description = "The disk is full", body = Refusal),
     )
 )]
 pub async fn abort_session(request: HttpRequest, api: web::Data<Api>) -> Result<HttpResponse> {

@@ -61,7 +61,7 @@ pub async fn issue_token(
             "Authentication is off on this server: no token is needed.",
         ));
     }
-    let bytes = extract::small_body(body, api.config.server.body_idle_timeout).await?;
+    let bytes = extract::small_body(body, api.config.server.pace()).await?;
     let asked = token_request(&fields(&request, &bytes)?)?;
     let issued = api.authentication.issue(asked).await?;
     Ok(HttpResponse::Ok()

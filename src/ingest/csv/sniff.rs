@@ -269,9 +269,7 @@ impl Reading {
         else {
             return reading;
         };
-        for _ in 0..skipped_lines {
-            reading.has_failed |= reader.skip_line().is_err();
-        }
+        reading.has_failed = reader.skip_lines(skipped_lines).is_err();
         let mut fields = 0;
         let mut is_cut = false;
         while reading.records.len() < RECORDS_MAX && fields < FIELDS_MAX {

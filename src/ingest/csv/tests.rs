@@ -379,3 +379,17 @@ fn a_part_without_a_header_may_not_have_more_columns_either() {
     let reader = CsvReader::new(&wide.as_bytes()[1..], columns(LIMITS.columns_max), LIMITS);
     assert_eq!(reader.unwrap().columns().len(), LIMITS.columns_max);
 }
+
+/// Found by the attacks: a part of one line took minutes of a core, a look at its end for each line to be skipped.
+#[test]
+fn no_more_lines_are_skipped_than_there_are() {
+    for (text, skipped_lines, columns) in [("a\nb\n", u64::MAX, 0), ("a\r\nb,c", 1, 2), ("", 5, 0)]
+    {
+        let dialect = Dialect {
+            skipped_lines,
+            ..COMMAS
+        };
+        let reader = CsvReader::new(text.as_bytes(), dialect, LIMITS).unwrap();
+        assert_eq!(reader.columns().len(), columns, "{text:?}");
+    }
+}

@@ -7,6 +7,7 @@
 //! Invariants: a row is added whole or not at all where the batch is too wide for it; an error
 //! leaves a batch that is to be thrown away.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
@@ -36,6 +37,8 @@ pub(super) struct RowSink<'a> {
     options: &'a NdjsonOptions,
     columns_before: usize,
     cell_bytes: usize,
+    /// Of each key that stands again, by its first column: how often it stood so far.
+    times: HashMap<usize, u32>,
     /// Why the row was given up; the parser's own error is then only a means to stop it.
     stop: Option<Stop>,
 }
@@ -81,6 +84,7 @@ impl<'a> RowSink<'a> {
             options,
             columns_before,
             cell_bytes: 0,
+            times: HashMap::new(),
             stop: None,
         }
     }
@@ -99,20 +103,14 @@ impl<'a> RowSink<'a> {
         if !self.is_filled(index) {
             return Ok(index);
         }
-        for time in 2.. {
-            let repeated = (key.to_owned(), time);
-            let index = match self.columns.by_repeated_key.get(&repeated) {
-                Some(&index) => index,
-                None => {
-                    let index = self.new_column(key)?;
-                    self.columns.by_repeated_key.insert(repeated, index);
-                    index
-                }
-            };
-            if !self.is_filled(index) {
-                return Ok(index);
-            }
+        let time = self.times.entry(index).or_insert(1);
+        *time += 1;
+        let repeated = (key.to_owned(), *time);
+        if let Some(&index) = self.columns.by_repeated_key.get(&repeated) {
+            return Ok(index);
         }
+        let index = self.new_column(key)?;
+        self.columns.by_repeated_key.insert(repeated, index);
         Ok(index)
     }
 

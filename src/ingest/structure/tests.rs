@@ -235,3 +235,61 @@ fn a_column_of_no_rows_starts_at_its_dictionary() {
     assert_eq!(chunk(None, 0), Ok(0..0));
     assert!(chunk(None, 14).is_err(), "the magic is no page");
 }
+
+/// What is wrong with a schema of elements that say so many children each, whatever their types.
+fn schema_of(children: &[Option<i32>]) -> Walk<()> {
+    let element = |children: &Option<i32>| {
+        let mut writer = thrift::Writer::default();
+        writer.field(4, thrift::BINARY, b"\x01a");
+        if let Some(children) = children {
+            writer.field(5, thrift::I32, &thrift::i32_value(*children));
+        }
+        writer.end()
+    };
+    let elements: Vec<Vec<u8>> = children.iter().map(element).collect();
+    check_schema(Field {
+        id: 2,
+        kind: thrift::LIST,
+        value: &thrift::list_of_structs(&elements),
+    })
+}
+
+#[test]
+fn a_schema_is_one_tree_and_no_deeper_than_a_stack() {
+    let deep = |levels: usize| [vec![Some(1); levels], vec![None]].concat();
+    assert_eq!(schema_of(&deep(63)), Ok(()));
+    assert_eq!(
+        schema_of(&[Some(2), Some(2), None, Some(0), Some(1), None]),
+        Ok(())
+    );
+    for (children, expected) in [
+        (deep(64), "nested more than 64"),
+        (deep(100_000), "nested more than 64"),
+        (vec![Some(i32::MAX), None], "impossible number"),
+        (vec![Some(-1), None], "impossible number"),
+        (vec![Some(1), None, None], "more elements"),
+        (vec![Some(2), Some(1), None], "fewer elements"),
+        (vec![], "fewer elements"),
+        (vec![None; 200_000], "more than 131072"),
+    ] {
+        let told = schema_of(&children).unwrap_err();
+        assert!(told.0.contains(expected), "{told:?}");
+    }
+}
+
+#[test]
+fn a_struct_has_each_field_once_and_not_too_many() {
+    let with = |ids: &[i16]| {
+        let mut writer = thrift::Writer::default();
+        for id in ids {
+            writer.field(*id, thrift::I32, &thrift::i32_value(1));
+        }
+        Reader::new(&writer.end())
+            .fields()
+            .map(|fields| fields.len())
+    };
+    assert_eq!(with(&[1, 5, 3]), Ok(3));
+    assert_eq!(with(&[5, 1, 5]), Err(Malformed("a field stands twice")));
+    let many: Vec<i16> = (1..1000).collect();
+    assert_eq!(with(&many), Err(Malformed("a struct has too many fields")));
+}
