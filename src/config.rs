@@ -68,6 +68,9 @@ pub struct ServerConfig {
     pub body_idle_timeout: Duration,
     /// Least bytes a second of a body, on average after `body_idle_timeout`; 0 for no such bound.
     pub body_bytes_per_second_min: ByteSize,
+    /// Longest time that a client may take to send a body.
+    #[serde(with = "humantime_serde")]
+    pub body_deadline: Duration,
     /// Connections at once; more wait to be taken.
     pub connections_max: usize,
     /// Proxies whose forwarded headers are believed.
@@ -82,6 +85,7 @@ impl ServerConfig {
         Pace {
             idle_timeout: self.body_idle_timeout,
             bytes_per_second_min: self.body_bytes_per_second_min.as_u64(),
+            deadline: self.body_deadline,
         }
     }
 }
@@ -97,6 +101,7 @@ impl Default for ServerConfig {
             trusted_proxies: Vec::new(),
             cors_origins: Vec::new(),
             body_bytes_per_second_min: ByteSize::kib(1),
+            body_deadline: Duration::from_secs(3600),
         }
     }
 }

@@ -75,7 +75,7 @@ fn a_store_of_format_1_is_taken_over_whole() {
     assert_eq!(format_of(&server.data_dir()), 1);
     for _ in 0..2 {
         server.restart();
-        assert_eq!(format_of(&server.data_dir()), 3);
+        assert_eq!(format_of(&server.data_dir()), 4);
         let api = server.api();
         assert_eq!(api.inspect(&open).expect_json(200), answers["inspect_open"]);
         let mut of_wide = api.inspect(&wide).expect_json(200);
@@ -115,10 +115,10 @@ fn a_newer_store_is_refused_with_the_way_out() {
     server.terminate();
     let marker_file = server.data_dir().join("calve.json");
     let marker = fs::read_to_string(&marker_file).expect("the marker");
-    fs::write(&marker_file, marker.replace("\"format\":3", "\"format\":4")).expect("write it");
+    fs::write(&marker_file, marker.replace("\"format\":4", "\"format\":5")).expect("write it");
     let said = server.expect_refused_start();
     assert!(
-        said.contains("written by a newer calve (store format 4, this one knows 3)"),
+        said.contains("written by a newer calve (store format 5, this one knows 4)"),
         "{said}"
     );
     assert!(said.contains("start that version"), "{said}");

@@ -1,7 +1,8 @@
 //! The OpenAPI document, made from the handlers and views.
 
 use actix_web::HttpResponse;
-use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi, openapi};
 
 use super::{routes, views};
 use crate::domain::ConflictResolution;
@@ -35,12 +36,25 @@ use crate::domain::ConflictResolution;
         views::ValidationError,
         ConflictResolution,
     )),
+    modifiers(&Bearer),
+    security((), ("bearer" = [])),
     tags(
         (name = "service", description = "The server itself"),
         (name = "upload", description = "Sessions, parts and commits"),
     )
 )]
 struct Document;
+
+/// How a caller may prove who they are. Both are allowed to be missing: a server without authentication asks for neither.
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, document: &mut openapi::OpenApi) {
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
+    }
+}
 
 /// The document.
 pub async fn document() -> HttpResponse {

@@ -196,6 +196,9 @@ pub struct InspectResponse {
     pub issues: Vec<Issue>,
     /// `open`, `committing` or `committed`.
     pub state: &'static str,
+    /// Who opened the session; absent when authentication was off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
     /// When the session stops taking parts.
     #[schema(format = DateTime)]
     pub expires_at: String,
@@ -236,6 +239,7 @@ impl InspectResponse {
             SessionState::Committed { receipt, .. } => ("committed", Some(receipt.into())),
         };
         Self {
+            owner: session.owner.clone(),
             rows_estimate: parts().map(|record| record.rows).sum(),
             schema: InspectedSchema { columns },
             parts: parts()

@@ -1,4 +1,4 @@
-//! How slowly a body may arrive: the longest silence in it, and after as long the least average rate.
+//! How slowly a body may arrive: the longest silence in it, after as long the least average rate, and the longest time for all of it.
 //!
 //! Only the time that was spent waiting for the client counts: what the disk or a full queue take is not held against it.
 
@@ -17,6 +17,8 @@ pub struct Pace {
     pub idle_timeout: Duration,
     /// Least bytes a second, on average from the body's start on; 0 for no such bound.
     pub bytes_per_second_min: u64,
+    /// Longest time for a whole body, whatever its rate.
+    pub deadline: Duration,
 }
 
 /// Why a body is not waited for any longer.
@@ -24,12 +26,23 @@ pub struct Pace {
 enum Late {
     Silent,
     Slow,
+    Endless,
 }
 
 impl Pace {
     /// How long the next bytes of a body may take that was waited for for `waited` and brought `bytes`, and what it is
     /// called if they take longer.
     fn next_wait(&self, waited: Duration, bytes: u64) -> (Duration, Late) {
+        let rest = self.deadline.saturating_sub(waited);
+        let next = self.next_wait_of_endless(waited, bytes);
+        if rest < next.0 {
+            (rest, Late::Endless)
+        } else {
+            next
+        }
+    }
+
+    fn next_wait_of_endless(&self, waited: Duration, bytes: u64) -> (Duration, Late) {
         let silence = (self.idle_timeout, Late::Silent);
         if waited < self.idle_timeout {
             return silence;
@@ -51,6 +64,10 @@ impl Pace {
             Late::Silent => format!(
                 "No byte of the body arrived for {} s; nothing was stored. Send the request again.",
                 self.idle_timeout.as_secs()
+            ),
+            Late::Endless => format!(
+                "The body took longer than {} s ({bytes} bytes so far); nothing was stored. Send smaller parts, or send it over a faster connection.",
+                self.deadline.as_secs()
             ),
             Late::Slow => format!(
                 "The body arrived at fewer than {} bytes a second ({bytes} bytes so far); nothing was stored. Send the request again over a faster connection.",
@@ -115,6 +132,7 @@ mod tests {
         let pace = Pace {
             idle_timeout: seconds(30),
             bytes_per_second_min: 100,
+            deadline: seconds(20_000),
         };
         let silent = |left| (seconds(left), Late::Silent);
         let slow = |left| (seconds(left), Late::Slow);
@@ -141,7 +159,10 @@ mod tests {
             bytes_per_second_min: 0,
             ..pace
         };
-        assert_eq!(unbounded.next_wait(seconds(1_000_000), 1), silent(30));
+        assert_eq!(unbounded.next_wait(seconds(19_970), 1), silent(30));
+        let endless = |left| (seconds(left), Late::Endless);
+        assert_eq!(pace.next_wait(seconds(19_980), u64::MAX), endless(20));
+        assert_eq!(unbounded.next_wait(seconds(20_001), 1), endless(0));
     }
 
     #[tokio::test]
@@ -149,6 +170,7 @@ mod tests {
         let pace = Pace {
             idle_timeout: Duration::from_millis(20),
             bytes_per_second_min: 10,
+            deadline: Duration::from_secs(7200),
         };
         let chunks = stream::iter([Ok(Bytes::from_static(b"abc"))]);
         let mut body = PacedBody {

@@ -293,6 +293,7 @@ mod tests {
         let pace = Pace {
             idle_timeout: Duration::from_millis(50),
             bytes_per_second_min: 0,
+            deadline: Duration::from_secs(3600),
         };
         PacedBody::new(body, pace)
     }

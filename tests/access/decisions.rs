@@ -320,7 +320,8 @@ fn a_grant_that_was_taken_back_is_missed_at_the_commit() {
     let session = session_id_of(&strong.open_bound_session(&orders()));
     strong.put_csv(&session, 0, "id\n1\n");
     let weak = client(&server, "alice", &["acme.sales.*:reader"]);
-    weak.inspect(&session).expect(200);
+    let inspected = weak.inspect(&session).expect_json(200);
+    assert_eq!(inspected["owner"], "alice");
     weak.commit(&session, &orders(), "append")
         .expect_refusal(403, "not_permitted");
     strong.commit(&session, &orders(), "append").expect(200);

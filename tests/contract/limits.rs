@@ -188,6 +188,25 @@ fn a_body_that_trickles_is_refused() {
 }
 
 #[test]
+fn a_body_that_takes_too_long_is_refused_however_fast_it_is() {
+    let server = TestServer::start_with(&[("CALVE_SERVER__BODY_DEADLINE", "1s")]);
+    let session = server.api().open_session();
+    let chunked = [("x-file-name", "a.csv"), ("transfer-encoding", "chunked")];
+    let path = format!("/v1/upload/{session}?part=0");
+    let endless = RawRequest::start(server.base_url(), "PUT", &path, &chunked);
+    let answer = endless.trickle(Duration::from_millis(20));
+    assert_eq!(answer.status, 408, "{answer:?}");
+    let detail = answer.json()["detail"]
+        .as_str()
+        .expect("a sentence")
+        .to_owned();
+    assert!(
+        detail.starts_with("The body took longer than 1 s"),
+        "{detail}"
+    );
+}
+
+#[test]
 fn a_nearly_full_disk_takes_no_parts_and_says_so() {
     let server = TestServer::start_with(&[("CALVE_STORAGE__RESERVE", "1000 PiB")]);
     let api = server.api();
