@@ -330,6 +330,12 @@ async fn authentication(
             "authentication is off (auth.insecure_open): whoever reaches this server may do everything"
         );
     }
+    let is_plain = config.tls.certificate.is_none() && config.server.trusted_proxies.is_empty();
+    if authentication.is_required() && is_plain && !config.server.listen.ip().is_loopback() {
+        tracing::warn!(
+            "connections are not encrypted, so credentials can be read on their way: set [tls], or server.trusted_proxies for a proxy that encrypts"
+        );
+    }
     Ok(authentication)
 }
 

@@ -56,16 +56,21 @@ pub async fn guard(
     let facts = SharedFacts::default();
     request.extensions_mut().insert(origin);
     request.extensions_mut().insert(facts.clone());
-    let admitted = admit(&request, &api).await;
-    let user = match &admitted {
-        Ok((Some(caller), _)) => caller.user().map(str::to_owned),
-        Ok((None, _)) | Err(_) => None,
+    let found = find_caller(&request, &api).await;
+    let user = match &found {
+        Ok(Some(caller)) => caller.user().map(str::to_owned),
+        Ok(None) | Err(_) => None,
     };
+    let admitted = found.and_then(|caller| match caller {
+        None => Ok(None),
+        Some(caller) => {
+            let rate = api.rates.take_request(&caller, Instant::now());
+            request.extensions_mut().insert(caller);
+            rate
+        }
+    });
     let mut response = match admitted {
-        Ok((caller, rate)) => {
-            if let Some(caller) = caller {
-                request.extensions_mut().insert(caller);
-            }
+        Ok(rate) => {
             let mut response = next.call(request).await?.map_into_left_body();
             if let Some((policy, state)) = rate {
                 insert(&mut response, RATELIMIT_POLICY, &policy);
@@ -99,13 +104,10 @@ fn host(request: &ServiceRequest) -> &str {
     in_target.or(header).unwrap_or_default()
 }
 
-/// Finds out who asks, and what is left of their rate.
-async fn admit(
-    request: &ServiceRequest,
-    api: &Api,
-) -> Result<(Option<Caller>, Option<(String, String)>)> {
+/// Finds out who asks; `None` where that does not matter.
+async fn find_caller(request: &ServiceRequest, api: &Api) -> Result<Option<Caller>> {
     match access(request.match_pattern().as_deref()) {
-        Access::Public => Ok((None, None)),
+        Access::Public => Ok(None),
         Access::Known => {
             let mut headers = request.headers().get_all(AUTHORIZATION);
             let authorization = match (headers.next(), headers.next()) {
@@ -114,9 +116,7 @@ async fn admit(
                 // Of two, a proxy in front may have believed the other.
                 (Some(_), Some(_)) => Some(""),
             };
-            let caller = api.authentication.caller(authorization).await?;
-            let rate = api.rates.take_request(&caller, Instant::now())?;
-            Ok((Some(caller), rate))
+            api.authentication.caller(authorization).await.map(Some)
         }
     }
 }

@@ -99,6 +99,12 @@ fn a_user_who_asks_too_often_is_told_when_to_come_again() {
     assert!(body.get("ratelimit").is_none(), "{body}");
     bob.get("/metrics").expect(200);
     alice.get("/health").expect(200);
+    let is_told = || {
+        let log = std::fs::read_to_string(server.data_dir().join("audit/audit.log")).unwrap();
+        let told = log.lines().find(|line| line.contains("rate_limited"))?;
+        told.contains("\"user\":\"alice\"").then_some(())
+    };
+    crate::support::wait_until("the audit log says who", crate::support::PATIENCE, is_told);
 }
 
 #[test]
