@@ -191,7 +191,7 @@ impl<R: Read> CsvReader<R> {
         }
         let mut cell_bytes = 0;
         while !batch.is_full(cell_bytes) {
-            if self.plain.is_due() {
+            if self.plain.looks.is_due() {
                 self.take_line_feed()?;
                 self.source.fill()?;
                 self.take_plain_rows(batch, &mut cell_bytes);
