@@ -32,9 +32,10 @@ impl<R: Read> NdjsonReader<R> {
         let (mut rows, mut lines) = (0, 0);
         let mut all_plain = whole_lines > 0;
         while !batch.is_full(*cell_bytes) {
-            let Some((line, after)) = rest.split_once('\n') else {
+            let Some(end) = memchr::memchr(b'\n', rest.as_bytes()) else {
                 break;
             };
+            let (line, after) = (&rest[..end], &rest[end + 1..]);
             let object = line.strip_suffix('\r').unwrap_or(line);
             if !object.is_empty() {
                 let is_small = line.len() <= self.options.line_bytes_max;
