@@ -3,10 +3,12 @@
 //! A part that was received waits on disk for its turn. While many wait already, the bodies of others are read slowly: there is a
 //! pause before each block, and meanwhile the kernel's buffers fill and TCP holds the client. So as many parts are complete as can
 //! be converted soon, however many clients there are; a complete one waits for seconds, and an incomplete one is never longer
-//! than a pause without progress. Nothing is refused for that, because a client has often sent most of a part by then.
+//! than a pause without progress. Nothing is refused for that, because a client has often sent most of a part by then. No place is
+//! kept for a body that is still arriving: a client that is slow, or has stalled, would hold it against the others.
 //!
 //! Bounds: parts in flight are bounded by [`crate::admission`]; a pause by [`PAUSE_MAX`], after which one block is read whoever
-//! waits; the wait for a turn by [`TURN_DEADLINE`], which is met only where the machine or its disk is much too slow.
+//! waits; the wait for a turn by [`TURN_DEADLINE`], which is met where the machine or its disk is much too slow, or where hundreds of
+//! bodies have come equally far and end in the same moment.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
