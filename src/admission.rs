@@ -8,8 +8,12 @@
 //! **Bytes staged** are counted in memory: changed with every part that is recorded or removed, and set right by every sweep, which
 //! looks at the files. From a start to the end of its first sweep the count is too low, so the limit is soft.
 //!
+//! **Buffers.** A part collects a block of its body before a thread writes that. All parts in flight share [`BUFFERS_BYTES_MAX`]
+//! for it: the more there are, the smaller are their blocks.
+//!
 //! Nothing here waits: what does not fit is refused at once, and its client comes again.
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +25,11 @@ use crate::config::Config;
 use crate::error::{Error, ErrorCode, Result};
 use crate::store::durable;
 use crate::store::packs::PACKED_BYTES_MAX;
+
+/// Bytes of bodies in memory, of all parts that are received into files.
+const BUFFERS_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Block of one part: at least as much as comes from a socket at once, and no more than helps.
+const BLOCK_BYTES: RangeInclusive<usize> = 32 * 1024..=256 * 1024;
 
 /// Bytes of all staged files.
 #[derive(Debug, Clone, Default)]
@@ -64,6 +73,7 @@ pub struct Admission {
     reserve_bytes: u64,
     staged: StagedBytes,
     staged_bytes_max: u64,
+    in_flight_max: usize,
     in_flight: Arc<Semaphore>,
     /// Bytes that parts in flight have announced and not written.
     expected: Arc<AtomicU64>,
@@ -77,7 +87,8 @@ pub struct Admitted {
     expected_by_all: Arc<AtomicU64>,
     /// This part's share of `expected_by_all`.
     expected: AtomicU64,
-    _place: OwnedSemaphorePermit,
+    in_flight_max: usize,
+    place: OwnedSemaphorePermit,
 }
 
 impl Admission {
@@ -88,6 +99,7 @@ impl Admission {
             reserve_bytes: config.storage.reserve.as_u64(),
             staged,
             staged_bytes_max: config.storage.staged_bytes_max.as_u64(),
+            in_flight_max: config.parts.in_flight_max,
             in_flight: Arc::new(Semaphore::new(config.parts.in_flight_max)),
             expected: Arc::default(),
         }
@@ -110,7 +122,8 @@ impl Admission {
             reserve_bytes: self.reserve_bytes,
             expected_by_all: self.expected.clone(),
             expected: AtomicU64::new(needed),
-            _place: place,
+            in_flight_max: self.in_flight_max,
+            place,
         };
         if content_length.is_some_and(|bytes| bytes <= PACKED_BYTES_MAX as u64) {
             return Ok(admitted);
@@ -139,6 +152,13 @@ impl Admission {
 }
 
 impl Admitted {
+    /// Bytes of the body to collect before they are written.
+    pub fn block_bytes(&self) -> usize {
+        let free = self.place.semaphore().available_permits();
+        let in_flight = self.in_flight_max.saturating_sub(free).max(1);
+        (BUFFERS_BYTES_MAX / in_flight).clamp(*BLOCK_BYTES.start(), *BLOCK_BYTES.end())
+    }
+
     /// Another block is about to be written: refuses when the reserve is touched. Blocks.
     pub fn write(&self, bytes: u64) -> Result<()> {
         let spent = bytes.min(self.expected.load(Ordering::Relaxed));
@@ -188,11 +208,24 @@ mod tests {
     async fn places_are_counted_and_given_back() {
         let (_folder, admission, _) = admission(|config| config.parts.in_flight_max = 2);
         let first = admission.admit(Some(1)).await.unwrap();
+        assert_eq!(first.block_bytes(), *BLOCK_BYTES.end());
         let _second = admission.admit(None).await.unwrap();
         let refused = admission.admit(Some(1)).await.unwrap_err();
         assert_eq!(refused.code, ErrorCode::Overloaded);
         drop(first);
         admission.admit(Some(1)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn many_parts_have_small_blocks() {
+        let (_folder, admission, _) = admission(|config| config.parts.in_flight_max = 512);
+        let mut admitted = Vec::new();
+        for _ in 0..512 {
+            admitted.push(admission.admit(Some(1)).await.unwrap());
+        }
+        assert_eq!(admitted[0].block_bytes() * 512, BUFFERS_BYTES_MAX);
+        admitted.truncate(1);
+        assert_eq!(admitted[0].block_bytes(), *BLOCK_BYTES.end());
     }
 
     #[tokio::test]

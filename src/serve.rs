@@ -46,6 +46,7 @@ use crate::table::{Catalog, JournalCatalog, LocalStorage, TableStorage};
 use crate::telemetry::Metrics;
 use crate::tls::{self, Watch};
 use crate::upload::Uploads;
+use crate::upload::turns::Turns;
 
 /// Threads that actors run on. They only decide and wait, so two are plenty for thousands of sessions.
 const ARBITERS: usize = 2;
@@ -281,6 +282,10 @@ fn uploads(config: &Config, sessions: &Sessions, surroundings: &Arc<Surroundings
             surroundings.staged.clone(),
             config,
         ),
+        conversions: Arc::new(Turns::new(
+            surroundings.commits.conversions.clone(),
+            config.conversions_max(),
+        )),
         syncs: Arc::new(Semaphore::new(config.storage.concurrent_syncs)),
         early: Arc::new(Semaphore::new(config.conversions_max())),
         small: Arc::new(Semaphore::new(

@@ -1,7 +1,8 @@
 //! One part, from the socket to the acknowledgement.
 //!
 //! 1. Refuse what can be refused before a byte is read: size, session, state, then what [`crate::admission`] says.
-//! 2. Receive the body: into the staging folder, hashing; or, when it ends early, into memory.
+//! 2. Receive the body: into the staging folder, hashing, slowly while many parts wait ([`turns`]); or, when it ends early, into
+//!    memory.
 //! 3. Decode it, find its format, and read all of it in one of the bounded turns; of large text, where there is a place for
 //!    that, while it still arrives. Of a large part, or one in Parquet, the data file is written; a small one of text is put
 //!    into a pack, and a commit makes one data file of all of those.
@@ -12,15 +13,15 @@
 //! number, if there is one, was not touched.
 
 mod reading;
+pub mod turns;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix_web::error::PayloadError;
 use bytes::Bytes;
 use futures_util::Stream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::actors::supervisor::PartLease;
@@ -30,7 +31,7 @@ use crate::blocking::blocking;
 use crate::config::PartsConfig;
 use crate::domain::part::Coding;
 use crate::domain::{Caller, PartKind, PartNumber, PartRecord, SessionId};
-use crate::error::{Error, ErrorCode, Result};
+use crate::error::{Error, Result};
 use crate::ingest::Limits;
 use crate::ingest::arrival::Arrival;
 use crate::ingest::csv::dialect::Given;
@@ -41,10 +42,7 @@ use crate::schema::TableColumns;
 use crate::store::pace::{Pace, PacedBody};
 use crate::store::staging::{self, Received, Reception, Sink, StagedFiles, Start};
 use reading::{HowToRead, PartReading};
-
-/// Longest wait for a turn at converting or syncing. The body is on disk by then, so waiting is cheap;
-/// but beyond this the client is gone.
-const TURN_DEADLINE: Duration = Duration::from_secs(60);
+use turns::{Turns, turn};
 
 /// Announced bytes from which on it is worth while to read a part before it is complete.
 const EARLY_BYTES_MIN: u64 = 1024 * 1024;
@@ -91,6 +89,8 @@ pub struct Uploads {
     pub pace: Pace,
     /// Decides which parts may come.
     pub admission: Admission,
+    /// Turns at converting parts that were received.
+    pub conversions: Arc<Turns>,
     /// One permit per sync that may run at once.
     pub syncs: Arc<Semaphore>,
     /// One permit per small part that may be read at once.
@@ -138,6 +138,7 @@ impl Uploads {
             digests: upload.digests.clone(),
             admitted: admitted.clone(),
             arrival: Arrival::new(upload.content_length.unwrap_or(0)),
+            conversions: None,
         };
         let body = std::pin::pin!(body);
         let mut body = PacedBody::new(body, self.pace);
@@ -228,7 +229,7 @@ impl Uploads {
         lease: &PartLease,
         start: Start,
         body: PacedBody<S>,
-        reception: Reception,
+        mut reception: Reception,
     ) -> Result<Staged>
     where
         S: Stream<Item = std::result::Result<Bytes, PayloadError>> + Unpin,
@@ -242,6 +243,8 @@ impl Uploads {
         let sink = Sink::create(&raw, &reception).await?;
         let arrival = FailedOnDrop(reception.arrival.clone());
         let early = self.read_early(upload, lease, [&raw, &data], &temporary, &arrival.0);
+        // One that is read while it arrives will not wait.
+        reception.conversions = early.is_none().then(|| self.conversions.clone());
         let received = staging::receive(start, body, sink, reception).await?;
         let metrics = &self.surroundings.metrics;
         metrics.received_bytes.inc_by(received.wire_bytes);
@@ -253,7 +256,7 @@ impl Uploads {
             Ok(Some(reading)) => Ok(reading),
             Err(error) if !arrival.0.is_given_up() => Err(error),
             Ok(None) | Err(_) => {
-                let turn = turn(&self.surroundings.commits.conversions).await?;
+                let turn = self.conversions.take().await?;
                 let (how, guard) = (self.how_to_read(upload, lease), temporary.clone());
                 let (bytes, output) = (PartBytes::File(raw.clone()), data.clone());
                 blocking(move || {
@@ -345,18 +348,4 @@ impl Uploads {
         .await?;
         Ok(files)
     }
-}
-
-/// A turn at something bounded.
-async fn turn(permits: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit> {
-    let overloaded = || {
-        Error::new(
-            ErrorCode::Overloaded,
-            "The server has more parts to convert than it can in time; nothing was stored. Send the part again, with fewer at once.",
-        )
-    };
-    tokio::time::timeout(TURN_DEADLINE, permits.clone().acquire_owned())
-        .await
-        .map_err(|_| overloaded())?
-        .map_err(|_| overloaded())
 }

@@ -26,6 +26,7 @@ use iceberg::spec::{NestedField, NestedFieldRef, Type};
 use super::Limits;
 use super::csv::dialect::Dialect;
 use super::csv::sniff;
+use super::data_file::UnsyncedFile;
 use super::error::{FormatError, FormatErrorKind};
 use super::parquet::unreadable;
 use super::part_bytes::PartBytes;
@@ -91,13 +92,14 @@ pub fn discover_text(source: &Source, table: Option<&TableColumns>) -> Result<Di
 }
 
 /// Writes one data file with these columns of several parts, text dates read in these forms; of more than one only when all
-/// are text. Its name is not yet synced. Returns its size, or what is wrong with each part that cannot be converted.
+/// are text. Returns the file, not durable yet, or what is wrong with each part that cannot be converted; what there is of the
+/// file then is the caller's to remove.
 pub fn convert(
     parts: &[(PartNumber, Source)],
     fields: &[NestedFieldRef],
     dates: &ColumnDates,
     output: &Path,
-) -> std::result::Result<u64, Vec<Error>> {
+) -> std::result::Result<UnsyncedFile, Vec<Error>> {
     match parts {
         [(part, source)] if source.kind == PartKind::Parquet => {
             guarded(|| parquet_part::convert(source, fields, output))

@@ -29,6 +29,7 @@ mod field;
 mod header;
 mod oddities;
 mod plain;
+mod records;
 pub mod sniff;
 mod table;
 
@@ -47,6 +48,7 @@ use field::FieldEnd;
 use header::HeaderNames;
 use oddities::Oddities;
 use plain::PlainRows;
+use records::Records;
 
 /// Longest line that can be a comment.
 const COMMENT_BYTES_MAX: usize = 4 << 10;
@@ -88,13 +90,6 @@ enum RecordStart {
     Field,
     BlankLine,
     Part,
-}
-
-/// A field of a record that is only looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Cell {
-    text: String,
-    is_quoted: bool,
 }
 
 impl<R: Read> CsvReader<R> {
@@ -194,7 +189,7 @@ impl<R: Read> CsvReader<R> {
         }
         let mut cell_bytes = 0;
         while !batch.is_full(cell_bytes) {
-            if self.plain.is_due() {
+            if self.plain.looks.is_due() {
                 self.take_line_feed()?;
                 self.source.fill()?;
                 self.take_plain_rows(batch, &mut cell_bytes);
@@ -221,17 +216,20 @@ impl<R: Read> CsvReader<R> {
     }
 
     fn read_header(&mut self) -> Result<(), FormatError> {
-        let mut names: Vec<String> = Vec::new();
+        let mut rows = Records::default();
         for _ in 0..self.dialect.header_rows {
-            let Some(record) = self.next_record()? else {
+            if !self.next_record(&mut rows)? {
                 break;
-            };
+            }
+        }
+        let mut names: Vec<String> = Vec::new();
+        for record in rows.as_slice().iter() {
             names.resize(names.len().max(record.len()), String::new());
-            for (name, cell) in names.iter_mut().zip(record) {
+            for (name, cell) in names.iter_mut().zip(record.cells()) {
                 if !name.is_empty() && !cell.text.is_empty() {
                     name.push('_');
                 }
-                name.push_str(&cell.text);
+                name.push_str(cell.text);
             }
         }
         if let Some(columns) = self.dialect.columns {
@@ -252,31 +250,29 @@ impl<R: Read> CsvReader<R> {
         Ok(())
     }
 
-    /// The next record that is not a blank line, whatever its length.
-    fn next_record(&mut self) -> Result<Option<Vec<Cell>>, FormatError> {
+    /// Adds the next record that is not a blank line, whatever its length; false when there is none.
+    fn next_record(&mut self, records: &mut Records) -> Result<bool, FormatError> {
         loop {
             match self.start_record()? {
-                RecordStart::Part => return Ok(None),
+                RecordStart::Part => return Ok(false),
                 RecordStart::BlankLine => {}
                 RecordStart::Field => break,
             }
         }
-        let mut record = Vec::new();
-        loop {
-            if record.len() == self.limits.columns_max {
-                return Err(self.too_many_columns());
-            }
-            let field = self.read_field(record.len())?;
-            record.push(Cell {
-                text: self.field_text(&field, record.len())?.to_owned(),
-                is_quoted: field.quoted,
-            });
+        let first_line = self.line;
+        for field_index in 0..self.limits.columns_max {
+            let field = self.read_field(field_index)?;
+            records.push_cell(self.field_text(&field, field_index)?, field.quoted);
             self.count_lines(&field);
             match field.end {
                 FieldEnd::Delimiter => {}
-                FieldEnd::Record | FieldEnd::Part => return Ok(Some(record)),
+                FieldEnd::Record | FieldEnd::Part => {
+                    records.end_record(first_line);
+                    return Ok(true);
+                }
             }
         }
+        Err(self.too_many_columns())
     }
 
     /// Reads one record into the columns and answers the bytes of its cells.
@@ -413,12 +409,6 @@ impl<R: Read> CsvReader<R> {
         let columns = self.columns.len();
         let ends_with_delimiter = self.dialect.columns.is_some() && fields == columns + 1;
         Ok(fields != columns && !ends_with_delimiter)
-    }
-
-    /// The line in which the next record that is not a blank line starts.
-    fn next_line(&mut self) -> u64 {
-        while let Ok(RecordStart::BlankLine) = self.start_record() {}
-        self.line
     }
 
     /// Takes the LF of a CRLF.

@@ -1,4 +1,5 @@
-//! Writes data files: Parquet with a field id on every column, statistics per column chunk, zstd.
+//! Writes data files: Parquet with a field id on every column, statistics per column chunk, zstd; tiny ones with Snappy, because
+//! each column of each file makes a compressor, and zstd's costs more than compressing a few hundred bytes.
 //!
 //! No `ARROW:schema` key is written: with it some readers take the key's types over Parquet's own. Row
 //! groups are cut by size, which bounds the memory of a writer.
@@ -26,6 +27,33 @@ const ROW_GROUP_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Rows after which a row group ends.
 const ROW_GROUP_ROWS_MAX: usize = 1024 * 1024;
 
+/// What is known of a data file's content before it is written.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Content<'a> {
+    /// Columns in which nearly every value is another: a dictionary would cost time and space.
+    pub varied_columns: &'a [&'a str],
+    /// Whether it is made of a few KiB.
+    pub is_tiny: bool,
+}
+
+/// A data file that is written and not yet durable. It is the caller's to remove.
+#[derive(Debug)]
+pub struct UnsyncedFile {
+    /// The file.
+    pub file: File,
+    /// Its size.
+    pub bytes: u64,
+}
+
+impl UnsyncedFile {
+    /// Makes its bytes durable; its name is the caller's to sync. Returns its size.
+    pub fn sync(self) -> Result<u64> {
+        durable::sync_file(Artifact::DataFile, &self.file)
+            .map_err(|error| Error::storage("syncing a data file", &error))?;
+        Ok(self.bytes)
+    }
+}
+
 /// A data file that is being written. Dropped unfinished, it removes what it wrote.
 pub struct DataFileWriter {
     writer: Option<ArrowWriter<File>>,
@@ -36,26 +64,20 @@ pub struct DataFileWriter {
 
 impl DataFileWriter {
     /// Starts a new file with these columns.
-    pub fn create(path: &Path, fields: Vec<NestedFieldRef>) -> Result<Self> {
-        Self::create_with(path, fields, &[])
-    }
-
-    /// The same without dictionaries for some columns: where nearly every value is another, one costs time and space.
-    pub fn create_with(
-        path: &Path,
-        fields: Vec<NestedFieldRef>,
-        without_dictionary: &[&str],
-    ) -> Result<Self> {
+    pub fn create(path: &Path, fields: Vec<NestedFieldRef>, content: Content<'_>) -> Result<Self> {
         let schema = arrow_schema(&fields)?;
         let file = durable::create_new(path)
             .map_err(|error| Error::storage("creating a data file", &error))?;
         let mut properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            .set_compression(match content.is_tiny {
+                true => Compression::SNAPPY,
+                false => Compression::ZSTD(ZstdLevel::default()),
+            })
             .set_statistics_enabled(EnabledStatistics::Chunk)
             .set_max_row_group_row_count(Some(ROW_GROUP_ROWS_MAX))
             .set_max_row_group_bytes(Some(ROW_GROUP_BYTES_MAX))
             .set_created_by(concat!("calve ", env!("CARGO_PKG_VERSION")).to_owned());
-        for name in without_dictionary {
+        for name in content.varied_columns {
             let column = ColumnPath::new(vec![(*name).to_owned()]);
             properties = properties.set_column_dictionary_enabled(column, false);
         }
@@ -91,20 +113,22 @@ impl DataFileWriter {
         }
     }
 
-    /// Ends the file and makes its bytes durable; its name is the caller's to sync. Returns its size.
-    pub fn finish(mut self) -> Result<u64> {
+    /// Ends the file. Neither its bytes nor its name are durable.
+    pub fn finish(mut self) -> Result<UnsyncedFile> {
         let Some(writer) = self.writer.take() else {
             return Err(Error::internal("the data file is finished"));
         };
-        let sized = writer.into_inner().map_err(parquet_error).and_then(|file| {
-            durable::sync_file(Artifact::DataFile, &file)
-                .and_then(|()| file.metadata())
-                .map_err(|error| Error::storage("syncing a data file", &error))
+        let finished = writer.into_inner().map_err(parquet_error).and_then(|file| {
+            let metadata = file.metadata();
+            let metadata =
+                metadata.map_err(|error| Error::storage("reading a data file's size", &error))?;
+            let bytes = metadata.len();
+            Ok(UnsyncedFile { file, bytes })
         });
-        if sized.is_err() {
+        if finished.is_err() {
             durable::remove_quietly(&self.path);
         }
-        Ok(sized?.len())
+        finished
     }
 }
 

@@ -11,12 +11,14 @@ mod nested;
 
 use std::sync::Arc;
 
-use arrow_array::builder::{BooleanBuilder, PrimitiveBuilder, StringBuilder};
+use arrow_array::builder::{
+    BooleanBuilder, NullBufferBuilder, OffsetBufferBuilder, PrimitiveBuilder,
+};
 use arrow_array::types::{
     ArrowPrimitiveType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int32Type, Int64Type,
     Time64MicrosecondType, TimestampMicrosecondType,
 };
-use arrow_array::{ArrayRef, PrimitiveArray, new_null_array};
+use arrow_array::{ArrayRef, PrimitiveArray, StringArray, new_null_array};
 use arrow_schema::{DataType, TimeUnit};
 
 use super::error::cut_value;
@@ -92,12 +94,10 @@ pub fn encode_column(
                 local,
             ))
         }
-        DataType::Timestamp(TimeUnit::Microsecond, Some(zone))
-            if matches!(&**zone, "UTC" | "+00:00") =>
-        {
+        DataType::Timestamp(TimeUnit::Microsecond, Some(zone)) if is_utc(zone) => {
             let zoned = |_, text: &str| parse_timestamptz(text, form);
             encode::<TimestampMicrosecondType>(column, Candidates::TIMESTAMPTZ, zoned)
-                .map(|array| Arc::new(array.with_timezone(zone.clone())) as ArrayRef)
+                .map(|array| shared(array.with_timezone(zone.clone())))
         }
         DataType::Utf8 => Ok(encode_text(column)),
         DataType::Struct(fields) => nested::encode_struct(column, fields),
@@ -122,6 +122,7 @@ pub fn encode_observed(
                 Some((value, candidates_of_integer(value)?))
             };
             convert_observed::<Int64Type>(column, Candidates::INT64, &mut converted, integer)
+                .map(shared)
         }
         (DataType::Float64, TextType::Float64) => {
             let float = |kind, text: &str| {
@@ -132,17 +133,52 @@ pub fn encode_observed(
                 Some((value?, Candidates::FLOAT64))
             };
             convert_observed::<Float64Type>(column, Candidates::FLOAT64, &mut converted, float)
+                .map(shared)
         }
         (DataType::Date32, TextType::Date) => {
             let form = evidence.only_date_form()?;
             let date = |_, text: &str| Some((parse_date(text, form)?, Candidates::DATE));
             convert_observed::<Date32Type>(column, Candidates::DATE, &mut converted, date)
+                .map(shared)
         }
         (DataType::Timestamp(TimeUnit::Microsecond, None), TextType::Timestamp) => {
             let form = evidence.only_date_form()?;
             let local = |_, text: &str| Some((parse_timestamp(text, form)?, Candidates::TIMESTAMP));
             let candidate = Candidates::TIMESTAMP;
             convert_observed::<TimestampMicrosecondType>(column, candidate, &mut converted, local)
+                .map(shared)
+        }
+        (DataType::Timestamp(TimeUnit::Microsecond, Some(zone)), TextType::TimestampTz)
+            if is_utc(zone) =>
+        {
+            let form = evidence.only_date_form()?;
+            let zoned =
+                |_, text: &str| Some((parse_timestamptz(text, form)?, Candidates::TIMESTAMPTZ));
+            let candidate = Candidates::TIMESTAMPTZ;
+            convert_observed::<TimestampMicrosecondType>(column, candidate, &mut converted, zoned)
+                .map(|array| shared(array.with_timezone(zone.clone())))
+        }
+        (DataType::Boolean, TextType::Boolean) => {
+            let mut builder = BooleanBuilder::with_capacity(column.len());
+            observe_each(
+                column,
+                Candidates::BOOLEAN,
+                &mut converted,
+                |_, text| Some((parse_boolean(text)?, Candidates::BOOLEAN)),
+                |value| builder.append_option(value),
+            )?;
+            Some(Arc::new(builder.finish()) as ArrayRef)
+        }
+        (DataType::Utf8, TextType::Text) if evidence.is_settled_text() => {
+            for (kind, text) in column.iter() {
+                match kind {
+                    CellKind::Null => converted.null_count += 1,
+                    CellKind::JsonNested => return None,
+                    _ if kind.is_null_word(text) => converted.null_word_count += 1,
+                    _ => converted.value_count += 1,
+                }
+            }
+            Some(encode_text(column))
         }
         _ => None,
     }?;
@@ -155,24 +191,45 @@ fn convert_observed<T: ArrowPrimitiveType>(
     candidate: Candidates,
     converted: &mut Converted,
     convert: impl Fn(CellKind, &str) -> Option<(T::Native, Candidates)>,
-) -> Option<ArrayRef> {
+) -> Option<PrimitiveArray<T>> {
     let mut builder = PrimitiveBuilder::<T>::with_capacity(column.len());
+    let append = |value| builder.append_option(value);
+    observe_each(column, candidate, converted, convert, append)?;
+    Some(builder.finish())
+}
+
+/// Gives each cell, converted or null, to `append`; nothing at the first that does not convert.
+fn observe_each<V>(
+    column: &RawColumn,
+    candidate: Candidates,
+    converted: &mut Converted,
+    convert: impl Fn(CellKind, &str) -> Option<(V, Candidates)>,
+    mut append: impl FnMut(Option<V>),
+) -> Option<()> {
     for (kind, text) in column.iter() {
         if kind == CellKind::Null {
             converted.null_count += 1;
-            builder.append_null();
+            append(None);
         } else if kind.is_null_word(text) {
             converted.null_word_count += 1;
-            builder.append_null();
+            append(None);
         } else if kind.candidates().intersects(candidate) {
             let (value, survived) = convert(kind, text)?;
             converted.survives(survived.intersection(kind.candidates()));
-            builder.append_value(value);
+            append(Some(value));
         } else {
             return None;
         }
     }
-    Some(Arc::new(builder.finish()))
+    Some(())
+}
+
+fn shared<T: ArrowPrimitiveType>(array: PrimitiveArray<T>) -> ArrayRef {
+    Arc::new(array)
+}
+
+fn is_utc(zone: &str) -> bool {
+    matches!(zone, "UTC" | "+00:00")
 }
 
 fn encode_boolean(column: &RawColumn) -> Result<ArrayRef, Misfit> {
@@ -203,15 +260,21 @@ fn encode_decimal(
     }
 }
 
+/// All text at once: a column has its cells one behind the other, as an array does.
 fn encode_text(column: &RawColumn) -> ArrayRef {
-    let mut builder = StringBuilder::with_capacity(column.len(), column.text_bytes());
-    for (kind, text) in column.iter() {
-        match kind {
-            CellKind::Null => builder.append_null(),
-            _ => builder.append_value(text),
-        }
+    let (text, ends, kinds) = column.parts();
+    let mut offsets = OffsetBufferBuilder::<i32>::new(ends.len());
+    let mut start = 0;
+    for &end in ends {
+        offsets.push_length((end - start) as usize);
+        start = end;
     }
-    Arc::new(builder.finish())
+    let mut nulls = NullBufferBuilder::new(kinds.len());
+    for kind in kinds {
+        nulls.append(*kind != CellKind::Null);
+    }
+    let text = text.as_bytes().to_vec().into();
+    Arc::new(StringArray::new(offsets.finish(), text, nulls.finish()))
 }
 
 /// A type that no text converts to: only nulls fit.
@@ -235,7 +298,7 @@ fn encode<T: ArrowPrimitiveType>(
 fn finish<T: ArrowPrimitiveType>(
     array: Result<PrimitiveArray<T>, Misfit>,
 ) -> Result<ArrayRef, Misfit> {
-    array.map(|array| Arc::new(array) as ArrayRef)
+    array.map(shared)
 }
 
 /// Gives each cell, converted or null, to `append`; ends at the first value that does not convert.

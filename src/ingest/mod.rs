@@ -22,6 +22,7 @@ pub mod error;
 pub mod footer;
 pub mod format;
 mod int96;
+mod looks;
 pub mod ndjson;
 pub mod parquet;
 pub mod parquet_types;

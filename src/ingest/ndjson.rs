@@ -2,7 +2,7 @@
 //! objects, and objects written over several lines or several on a line.
 //!
 //! Owns where a record starts and ends and which columns there are. What stands inside of a record
-//! is the business of `row`. A part whose first character is `[` is read as one array of objects. How its first
+//! is the business of `row`; most lines are read by `plain`, faster and with the same outcome. A part whose first character is `[` is read as one array of objects. How its first
 //! object is written tells whether lines hold whole objects. Blank lines are skipped. JSON is taken strictly as RFC 8259 has it.
 //!
 //! Columns appear in the order in which their keys are first seen, and may appear in any batch:
@@ -17,6 +17,7 @@
 //!
 //! After an error a reader is of no further use and the batch is empty.
 
+mod plain;
 mod row;
 mod scan;
 
@@ -25,6 +26,7 @@ use std::io::Read;
 
 use super::byte_source::{BUFFER_BYTES, ByteSource};
 use super::error::{FormatError, FormatErrorKind};
+use super::looks::Looks;
 use super::raw::{BATCH_CELLS_MAX, CELL_BYTES_CEILING, RawBatch};
 use crate::domain::part::PartIssue;
 use row::{RowOutcome, RowSink, read_row};
@@ -50,6 +52,7 @@ pub struct NdjsonReader<R> {
     options: NdjsonOptions,
     columns: ColumnIndex,
     layout: Layout,
+    looks: Looks,
     /// The text of the record at hand.
     record: Vec<u8>,
     /// 1-based line and 0-based offset in the part at which `record` starts.
@@ -158,6 +161,7 @@ impl<R: Read> NdjsonReader<R> {
             },
             columns: ColumnIndex::default(),
             layout: Layout::Lines,
+            looks: Looks::new(true),
             record: Vec::new(),
             record_line: 1,
             record_offset: 0,
@@ -169,10 +173,12 @@ impl<R: Read> NdjsonReader<R> {
         reader.source.look_ahead(FIRST_OBJECT_BYTES)?;
         match first {
             Some(b'[') => {
+                reader.looks = Looks::new(false);
                 reader.source.consume(1);
                 reader.layout = Layout::Array { first: true };
             }
             Some(b'{') if scan::breaks_lines(reader.source.available()) => {
+                reader.looks = Looks::new(false);
                 reader.layout = Layout::Objects;
             }
             Some(_) | None => {}
@@ -205,7 +211,17 @@ impl<R: Read> NdjsonReader<R> {
 
     fn fill_batch(&mut self, batch: &mut RawBatch) -> Result<(), FormatError> {
         let mut cell_bytes = 0;
-        while !batch.is_full(cell_bytes) && self.next_record()? {
+        while !batch.is_full(cell_bytes) {
+            if !self.record_waits && self.looks.is_due() {
+                self.source.fill()?;
+                self.take_plain_rows(batch, &mut cell_bytes);
+                if batch.is_full(cell_bytes) {
+                    break;
+                }
+            }
+            if !self.next_record()? {
+                break;
+            }
             let text = std::str::from_utf8(&self.record).map_err(|error| {
                 let reason =
                     "the line holds bytes that are not valid UTF-8; save the file as UTF-8";

@@ -64,6 +64,14 @@ impl PartBytes {
         })
     }
 
+    /// How many they are, if they are in a pack.
+    pub fn packed_bytes(&self) -> Option<u64> {
+        match self {
+            Self::Packed { length, .. } => Some(*length),
+            Self::File(_) | Self::Arriving(..) | Self::Memory(_) => None,
+        }
+    }
+
     /// The file, for formats that are read from files only.
     pub fn file(&self) -> Result<&Path> {
         match self {

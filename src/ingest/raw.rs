@@ -113,6 +113,11 @@ impl RawColumn {
         copy
     }
 
+    /// The text of all cells one behind the other, the offset of the end of each in it, and what they are.
+    pub fn parts(&self) -> (&str, &[u32], &[CellKind]) {
+        (&self.text, &self.ends, &self.kinds)
+    }
+
     /// Keeps the first `cell_count` cells.
     pub fn truncate(&mut self, cell_count: usize) {
         if cell_count < self.len() {

@@ -114,12 +114,11 @@ pub struct NewFile {
 }
 
 /// Writes new files, each under its final name at once: nothing refers to them yet, so nobody reads a half-written one. Their
-/// bytes are durable when this returns; their names are after [`sync_folder`].
+/// bytes, and those of files that were written before, are durable when this returns; their names are after [`sync_folder`].
 ///
 /// The kernel is asked to write all of them before the first is waited for, so that they share the file system's own
 /// transaction: 33 files take about as long as two.
-pub fn write_new_files(files: &[NewFile]) -> io::Result<()> {
-    let mut written = Vec::with_capacity(files.len());
+pub fn write_new_files(files: &[NewFile], mut written: Vec<(Artifact, File)>) -> io::Result<()> {
     for new in files {
         let mut file = create_new(&new.path)?;
         file.write_all(&new.bytes)?;
@@ -302,16 +301,19 @@ mod tests {
             path: folder.path().join(name),
             bytes: Bytes::from_static(bytes),
         };
-        write_new_files(&[new("a", b"one"), new("b", b"two")]).unwrap();
+        let mut earlier = create_new(&folder.path().join("c")).unwrap();
+        earlier.write_all(b"zero").unwrap();
+        let files = [new("a", b"one"), new("b", b"two")];
+        write_new_files(&files, vec![(Artifact::DataFile, earlier)]).unwrap();
         assert_eq!(fs::read(folder.path().join("b")).unwrap(), b"two");
-        assert!(write_new_files(&[new("a", b"three")]).is_err());
+        assert!(write_new_files(&[new("a", b"three")], Vec::new()).is_err());
         assert_eq!(fs::read(folder.path().join("a")).unwrap(), b"one");
         let path = folder.path().join("a");
         replace_for_readers(Artifact::VersionHint, &path, b"four").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"four");
         assert!(remove_expired(Artifact::Manifest, &path).unwrap());
         assert!(!remove_expired(Artifact::Manifest, &path).unwrap());
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Receives a part's body into the staging folder and gives its files their final names.
 //!
-//! The body goes from the socket to a file in blocks; one that is small ([`Start`]) is held whole and goes into a pack. It
+//! The body goes from the socket to a file in blocks, the smaller the more parts are received at once; one that is small ([`Start`]) is held whole and goes into a pack. It
 //! never passes through an actor. Until [`StagedFiles::keep`] is called, dropping [`StagedFiles`] removes the files: a client that goes
 //! away, a refusal, and a message that is never delivered all leave nothing behind.
 
@@ -23,9 +23,7 @@ use crate::blocking::blocking;
 use crate::error::{Error, ErrorCode, Result};
 use crate::ingest::arrival::Arrival;
 use crate::ingest::digest::{ExpectedDigests, Hasher};
-
-/// Bytes collected before they are handed to a blocking thread.
-const BLOCK_BYTES: usize = 256 * 1024;
+use crate::upload::turns::Turns;
 
 /// A part's files, or its place in a pack: removed when the last clone of this is dropped, unless they are kept.
 #[derive(Debug, Clone)]
@@ -101,6 +99,8 @@ pub struct Reception {
     pub admitted: Arc<Admitted>,
     /// Is told of each block that was written.
     pub arrival: Arc<Arrival>,
+    /// What the part will wait for, if it will: sets the pace.
+    pub conversions: Option<Arc<Turns>>,
 }
 
 /// The first bytes of a body.
@@ -160,6 +160,9 @@ where
     let mut block_bytes: usize = block.iter().map(Bytes::len).sum();
     loop {
         if !is_end {
+            if let (true, Some(turns)) = (block.is_empty(), &reception.conversions) {
+                turns.pace().await;
+            }
             let next = body.next_chunk().await?;
             is_end = next.is_none();
             if let Some(bytes) = next {
@@ -169,7 +172,7 @@ where
                 block.push(bytes);
             }
         }
-        if block_bytes >= BLOCK_BYTES || (is_end && block_bytes > 0) {
+        if block_bytes >= reception.admitted.block_bytes() || (is_end && block_bytes > 0) {
             let taken = std::mem::take(&mut block);
             block_bytes = 0;
             if let Some(ready) = sink.take() {
@@ -283,6 +286,7 @@ mod tests {
             wire_bytes_max,
             digests: ExpectedDigests::default(),
             arrival: Arrival::new(0),
+            conversions: None,
         }
     }
 

@@ -4,10 +4,15 @@
 //! copy with another footer where only the ids differ and the part was adopted; else one converted again from the part's
 //! bytes. Small text parts, which have none, are converted together: many parts, one data file.
 //!
+//! A file of a large part is durable when it is made, in the turn that it was converted in. One of small parts is durable with
+//! the metadata of its group ([`super::storage::TableStorage::write_metadata`]), so that appends that are published together
+//! share the wait for the disk. The names of both are durable then.
+//!
 //! Nothing here is seen by a reader before the snapshot is published. Every name has the attempt's id, so that what a crash
 //! leaves is found and removed.
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::path::PathBuf;
 
 use iceberg::spec::NestedFieldRef;
@@ -36,6 +41,8 @@ pub(super) struct TableFile {
     pub(super) file_bytes: u64,
     /// Rows of the parts it was made from.
     pub(super) rows: u64,
+    /// The file, if its bytes are not yet durable.
+    pub(super) unsynced: Option<File>,
 }
 
 /// Which parts become one data file: small ones together, every other one alone. Parts without rows give none.
@@ -87,17 +94,29 @@ pub(super) async fn table_file(
         .iter()
         .map(|record| (record.part, part_source(context, &intent.session, record)))
         .collect();
+    let are_small = parts.iter().all(|record| record.packed.is_some());
     let dates = plan.dates.clone();
     let turn = context.conversions.clone().acquire_owned().await;
     let turn = turn.map_err(|error| vec![Error::internal(error)])?;
     let converted = blocking(move || {
         let _turn = turn;
-        let converted = convert::convert(&sources, &fields, &dates, &path);
-        Ok(converted.map(|file_bytes| TableFile {
+        let file = match convert::convert(&sources, &fields, &dates, &path) {
+            Ok(file) => file,
+            Err(refusals) => return Ok(Err(refusals)),
+        };
+        let file_bytes = file.bytes;
+        let unsynced = if are_small {
+            Some(file.file)
+        } else {
+            file.sync()?;
+            None
+        };
+        Ok(Ok(TableFile {
             location,
             path,
             file_bytes,
             rows,
+            unsynced,
         }))
     });
     converted.await.map_err(alone)?
@@ -136,6 +155,7 @@ async fn early_file(
                 path: staged,
                 file_bytes,
                 rows,
+                unsynced: None,
             }))
         })
         .await;
@@ -152,6 +172,7 @@ async fn early_file(
             path,
             file_bytes,
             rows,
+            unsynced: None,
         }))
     })
     .await

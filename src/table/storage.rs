@@ -39,16 +39,21 @@ pub trait TableStorage: Send + Sync {
     /// be new. Durable after [`TableStorage::write_metadata`]. Returns its location.
     fn adopt(&self, target: &Target, staged: &Path, name: &str) -> Result<String>;
 
-    /// A local path to write a new data file of the table to, and its location. Durable after
-    /// [`TableStorage::write_metadata`].
+    /// A local path to write a new data file of the table to, and its location. Its name is durable after
+    /// [`TableStorage::write_metadata`], which can make its bytes durable too.
     fn new_data_file(&self, target: &Target, name: &str) -> (PathBuf, String);
 
     /// A file of the table's folder of metadata, given by its name; `None` when it is not there.
     fn read_metadata_file(&self, target: &Target, name: &str) -> Result<Option<Bytes>>;
 
-    /// Writes the metadata of a commit (locations and contents): these files, and the names of all new data files, are durable
-    /// when this returns.
-    fn write_metadata(&self, target: &Target, files: &[(String, Bytes)]) -> Result<()>;
+    /// Writes the metadata of a commit (locations and contents): these files, the bytes of these data files, and the names of all
+    /// new data files are durable when this returns.
+    fn write_metadata(
+        &self,
+        target: &Target,
+        files: &[(String, Bytes)],
+        data_files: Vec<File>,
+    ) -> Result<()>;
 
     /// Says in the table's folder which metadata file is current, for readers without a catalog. Durable.
     fn write_version_hint(&self, target: &Target, metadata_location: &str) -> Result<()>;
@@ -142,7 +147,12 @@ impl TableStorage for LocalStorage {
         }
     }
 
-    fn write_metadata(&self, target: &Target, files: &[(String, Bytes)]) -> Result<()> {
+    fn write_metadata(
+        &self,
+        target: &Target,
+        files: &[(String, Bytes)],
+        data_files: Vec<File>,
+    ) -> Result<()> {
         let new_file = |(location, bytes): &(String, Bytes)| {
             let path = local_path(location);
             NewFile {
@@ -152,7 +162,9 @@ impl TableStorage for LocalStorage {
             }
         };
         let files: Vec<NewFile> = files.iter().map(new_file).collect();
-        durable::write_new_files(&files)
+        let data_files = data_files.into_iter();
+        let written = data_files.map(|file| (Artifact::DataFile, file));
+        durable::write_new_files(&files, written.collect())
             .and_then(|()| {
                 durable::sync_folder(Artifact::DataFile, &self.data_folder(target))?;
                 durable::sync_folder(Artifact::Metadata, &self.metadata_folder(target))

@@ -14,7 +14,7 @@ use crate::domain::part::{Coding, ParquetRecord};
 use crate::domain::{ColumnRecord, ColumnType, DataFileRecord};
 use crate::error::{Error, ErrorCode, Result};
 use crate::ingest::codec;
-use crate::ingest::data_file::DataFileWriter;
+use crate::ingest::data_file::{Content, DataFileWriter, UnsyncedFile};
 use crate::ingest::parquet::{self, ParquetFile};
 use crate::ingest::parquet_types::cast_exactly;
 use crate::ingest::statistics::StatisticsCheck;
@@ -73,8 +73,8 @@ impl ParquetScan {
     }
 
     /// Reads every row; writes those columns that have a field.
-    fn write(&mut self, fields: Vec<NestedFieldRef>, output: &Path) -> Result<u64> {
-        let mut writer = DataFileWriter::create(output, fields)?;
+    fn write(&mut self, fields: Vec<NestedFieldRef>, output: &Path) -> Result<UnsyncedFile> {
+        let mut writer = DataFileWriter::create(output, fields, Content::default())?;
         while let Some(batch) = self.file.next_batch()? {
             self.count(&batch);
             let schema = writer.schema().clone();
@@ -210,8 +210,12 @@ impl ParquetScan {
     }
 }
 
-/// Writes a Parquet part's data file with these columns.
-pub(super) fn convert(source: &Source, fields: &[NestedFieldRef], output: &Path) -> Result<u64> {
+/// Writes a Parquet part's data file with these columns; it is not durable yet.
+pub(super) fn convert(
+    source: &Source,
+    fields: &[NestedFieldRef],
+    output: &Path,
+) -> Result<UnsyncedFile> {
     ParquetScan::open(source, output)?.write(fields.to_vec(), output)
 }
 
@@ -294,7 +298,7 @@ fn data_file(
     }
     let (file_bytes, reason) = match scan.adopt(source, &fields, output)? {
         Ok(file_bytes) => (file_bytes, None),
-        Err(reason) => (scan.write(fields.clone(), output)?, Some(reason)),
+        Err(reason) => (scan.write(fields.clone(), output)?.sync()?, Some(reason)),
     };
     if scan.rows == 0 {
         durable::remove_quietly(output);

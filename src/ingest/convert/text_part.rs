@@ -11,6 +11,7 @@ use crate::domain::part::PartIssue;
 use crate::domain::{ColumnRecord, ColumnType, DataFileRecord, PartNumber};
 use crate::error::{Error, Result};
 use crate::ingest::codec;
+use crate::ingest::data_file::{Content, UnsyncedFile};
 use crate::ingest::error::FormatError;
 use crate::ingest::raw::RawBatch;
 use crate::ingest::text::TextReader;
@@ -22,6 +23,8 @@ use crate::schema::{Evidence, TextType, UnifiedColumn, UnifiedType, types, unify
 
 /// Places that fell back to JSON text which one part's issues list.
 const TEXT_ISSUES_MAX: usize = 20;
+/// Bytes of small parts, as sent, up to which their data file is tiny.
+const TINY_BYTES_MAX: u64 = 16 * 1024;
 
 fn open_text(source: &Source) -> Result<TextReader> {
     let read = codec::open(
@@ -66,8 +69,11 @@ pub(super) fn discover(
                 .filter(|fields| !fields.is_empty());
             if let Some(fields) = fields {
                 let dates = dates(reader.columns(), &evidence);
-                let varied = varied_columns(reader.columns(), &batch);
-                let writer = TextWriter::for_varied(output, fields, &dates, &varied)?;
+                let content = Content {
+                    varied_columns: &varied_columns(reader.columns(), &batch),
+                    is_tiny: false,
+                };
+                let writer = TextWriter::new(output, fields, &dates, content)?;
                 early = Some((state, writer));
             } else if early.as_ref().is_none_or(|(known, _)| *known != state) {
                 early = None;
@@ -86,16 +92,17 @@ pub(super) fn discover(
         )));
     }
     let fields = file_fields(&columns, table);
-    let file_bytes = match early {
+    let file = match early {
         Some((_, writer)) => writer.finish()?,
         None if rows > 0 && (output.is_some() || table.is_some()) => {
             let dates = dates(reader.columns(), &evidence);
-            let mut writer = TextWriter::new(output, fields.clone(), &dates)?;
+            let mut writer = TextWriter::new(output, fields.clone(), &dates, Content::default())?;
             read_into(source, &mut writer)?;
             writer.finish()?
         }
         None => None,
     };
+    let file_bytes = file.map(UnsyncedFile::sync).transpose()?;
     Ok(Discovered {
         rows,
         decoded_bytes: reader.decoded_bytes(),
@@ -224,9 +231,16 @@ pub(super) fn convert(
     fields: &[NestedFieldRef],
     dates: &ColumnDates,
     output: &Path,
-) -> std::result::Result<u64, Vec<Error>> {
-    let mut writer =
-        TextWriter::new(Some(output), fields.to_vec(), dates).map_err(|error| vec![error])?;
+) -> std::result::Result<UnsyncedFile, Vec<Error>> {
+    let packed_bytes = parts.iter().map(|(_, source)| source.bytes.packed_bytes());
+    let content = Content {
+        is_tiny: packed_bytes
+            .sum::<Option<u64>>()
+            .is_some_and(|bytes| bytes <= TINY_BYTES_MAX),
+        ..Content::default()
+    };
+    let mut writer = TextWriter::new(Some(output), fields.to_vec(), dates, content)
+        .map_err(|error| vec![error])?;
     let mut refusals = Vec::new();
     for (part, source) in parts {
         let read = read_into(source, &mut writer).and_then(|()| writer.check_part());
@@ -250,7 +264,7 @@ fn read_into(source: &Source, writer: &mut TextWriter) -> Result<()> {
 
 /// Reads a text part and makes sure that its values fit these columns.
 pub(super) fn check(source: &Source, fields: &[NestedFieldRef], dates: &ColumnDates) -> Result<()> {
-    let mut writer = TextWriter::new(None, fields.to_vec(), dates)?;
+    let mut writer = TextWriter::new(None, fields.to_vec(), dates, Content::default())?;
     read_into(source, &mut writer)?;
     writer.check_part()
 }

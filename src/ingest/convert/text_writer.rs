@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::not_castable;
 use crate::error::Result;
-use crate::ingest::data_file::{self, DataFileWriter};
+use crate::ingest::data_file::{self, Content, DataFileWriter, UnsyncedFile};
 use crate::ingest::encode::{self, Misfit};
 use crate::ingest::raw::{BATCH_CELLS_MAX, RawBatch, RawColumn};
 use crate::schema::text_value::{self, DateForm};
@@ -105,19 +105,10 @@ impl TextWriter {
         output: Option<&Path>,
         fields: Vec<NestedFieldRef>,
         dates: &ColumnDates,
-    ) -> Result<Self> {
-        Self::for_varied(output, fields, dates, &[])
-    }
-
-    /// The same, told of columns in which nearly every value is another.
-    pub(super) fn for_varied(
-        output: Option<&Path>,
-        fields: Vec<NestedFieldRef>,
-        dates: &ColumnDates,
-        varied: &[&str],
+        content: Content<'_>,
     ) -> Result<Self> {
         let form_of = |field: &NestedFieldRef| dates.get(&field.name).copied();
-        let file = output.map(|output| DataFileWriter::create_with(output, fields.clone(), varied));
+        let file = output.map(|output| DataFileWriter::create(output, fields.clone(), content));
         Ok(Self {
             file: file.transpose()?,
             forms: fields
@@ -233,8 +224,8 @@ impl TextWriter {
         Err(refusal.with("misfits", listed))
     }
 
-    /// The file's size, if there is a file.
-    pub(super) fn finish(mut self) -> Result<Option<u64>> {
+    /// The file, if there is one; not durable yet.
+    pub(super) fn finish(mut self) -> Result<Option<UnsyncedFile>> {
         self.check_part()?;
         self.file.map(DataFileWriter::finish).transpose()
     }

@@ -9,23 +9,15 @@ use std::io::Read;
 use super::CsvReader;
 use super::dialect::{Comments, Dialect, Escape};
 use super::table::COMMENT;
+use crate::ingest::looks::Looks;
 use crate::ingest::raw::RawBatch;
 use crate::schema::evidence::CellKind;
-
-/// Bytes that are looked at together, at first and at most: more while rows are plain, fewer when they are not.
-const BLOCK_BYTES_MIN: usize = 4 << 10;
-const BLOCK_BYTES_MAX: usize = 256 << 10;
-/// Most rows that are read field by field before the next look for plain ones.
-const PAUSE_ROWS_MAX: u32 = 64;
 
 /// What is known of a dialect's plain rows, and how often there are any.
 pub(super) struct PlainRows {
     /// For every byte whether it ends a bare field or has no place in one.
     is_special: [bool; 256],
-    block_bytes: usize,
-    /// Rows to read field by field before the next look.
-    pause_rows: u32,
-    next_pause_rows: u32,
+    pub(super) looks: Looks,
 }
 
 impl PlainRows {
@@ -40,36 +32,7 @@ impl PlainRows {
             && !dialect.blank_after_delimiter;
         Self {
             is_special,
-            block_bytes: BLOCK_BYTES_MIN,
-            pause_rows: if has_plain_rows { 0 } else { u32::MAX },
-            next_pause_rows: 1,
-        }
-    }
-
-    /// Whether to look now; else one row is to be read field by field.
-    pub(super) fn is_due(&mut self) -> bool {
-        match self.pause_rows {
-            0 => true,
-            u32::MAX => false,
-            _ => {
-                self.pause_rows -= 1;
-                false
-            }
-        }
-    }
-
-    /// A look found all rows plain, or one that was not.
-    fn looked(&mut self, all_plain: bool, found_any: bool) {
-        if all_plain {
-            self.block_bytes = (self.block_bytes * 2).min(BLOCK_BYTES_MAX);
-        } else {
-            self.block_bytes = BLOCK_BYTES_MIN;
-        }
-        if all_plain || found_any {
-            self.next_pause_rows = 1;
-        } else {
-            self.pause_rows = self.next_pause_rows;
-            self.next_pause_rows = (self.next_pause_rows * 2).min(PAUSE_ROWS_MAX);
+            looks: Looks::new(has_plain_rows),
         }
     }
 }
@@ -86,10 +49,10 @@ impl<R: Read> CsvReader<R> {
     /// Adds the plain rows that lie whole in the buffer, up to the first other one or a full batch.
     pub(super) fn take_plain_rows(&mut self, batch: &mut RawBatch, cell_bytes: &mut usize) {
         let available = self.source.available();
-        let block = &available[..available.len().min(self.plain.block_bytes)];
+        let block = &available[..available.len().min(self.plain.looks.block_bytes())];
         let whole_rows = memchr::memrchr(b'\n', block).map_or(0, |at| at + 1);
         let Ok(text) = std::str::from_utf8(&block[..whole_rows]) else {
-            return self.plain.looked(false, false);
+            return self.plain.looks.looked(false, false);
         };
         let (mut taken, mut rows) = (0, 0);
         let mut all_plain = whole_rows > 0;
@@ -108,7 +71,7 @@ impl<R: Read> CsvReader<R> {
         self.source.consume(taken);
         self.row += rows;
         self.line += rows;
-        self.plain.looked(all_plain, rows > 0);
+        self.plain.looks.looked(all_plain, rows > 0);
     }
 
     /// Adds the cells of one row; gives where the next one starts, or nothing when the row is not plain.

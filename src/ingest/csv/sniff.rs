@@ -6,10 +6,15 @@
 //! 2. Comments and titles before the table are skipped, and the header is found (see `table.rs`).
 //!
 //! What the request gives is taken as it is. What cannot be told stays as RFC 4180 has it.
+//!
+//! Small parts cost little else than this, so nothing is allocated for a cell, and what cannot make a reading the best is not
+//! looked at: a quote that never stands where a field starts, the rest of a sample whose first rows are no table, values where
+//! the rows alone are worse.
 
 use super::dialect::{Comments, Delimiter, Dialect, Escape, Given, Newline, Ragged};
-use super::table::{self, Record, Table, is_datum};
-use super::{Cell, CsvLimits, CsvReader};
+use super::records::{Cell, Record, RecordSlice, Records};
+use super::table::{self, Table};
+use super::{CsvLimits, CsvReader};
 
 /// Bytes of the start of a part that are looked at.
 pub const SAMPLE_BYTES: usize = 128 << 10;
@@ -23,6 +28,10 @@ const DELIMITERS: [u8; 5] = [b',', b'\t', b';', b'|', b' '];
 const RARE_DELIMITERS: [u8; 5] = [0x01, 0x1f, b'^', b'~', b':'];
 /// How much better a less likely reading must be.
 const LEAD: f64 = 1.02;
+/// How much better the usual delimiter is.
+const USUAL: f64 = 1.05;
+/// What a blank counts that is not surely a delimiter.
+const DOUBTFUL_BLANK: f64 = 0.001;
 
 /// The start of a part, in UTF-8.
 #[derive(Debug, Clone, Copy)]
@@ -68,7 +77,7 @@ pub fn sniff(sample: Sample<'_>, usual: u8, given: &Given) -> Found {
         Some(_) | None => reading.comments,
     };
     let table = Table::of(
-        &reading.records,
+        reading.records(),
         reading.length,
         reading.has_leading_comments,
         given,
@@ -129,13 +138,11 @@ fn likeliest_reading(sample: Sample<'_>, usual: u8, given: &Given) -> Option<Rea
     let (_, mut reading) = best?;
     if given.delimiter.is_none() && reading.has_doubled_delimiters() {
         let doubled_delimiter = true;
-        reading = Reading::new(
-            sample,
-            Dialect {
-                doubled_delimiter,
-                ..reading.dialect
-            },
-        );
+        let dialect = Dialect {
+            doubled_delimiter,
+            ..reading.dialect
+        };
+        reading = Reading::new(sample, dialect, |_| true)?;
     }
     Some(reading)
 }
@@ -149,12 +156,24 @@ fn best_reading(
 ) -> Option<(f64, Reading)> {
     let mut best: Option<(f64, Reading)> = None;
     for dialect in candidates {
-        let reading = Reading::new(sample, dialect);
+        let to_beat = best.as_ref().map(|(score, _)| score * LEAD);
+        let is_beaten = |score: f64| to_beat.is_some_and(|to_beat| score <= to_beat);
+        let is_doubtful_blank_beaten =
+            dialect.delimiter == b' ' && is_beaten(DOUBTFUL_BLANK * USUAL);
+        let has_no_quotes = dialect.quote.is_none() && given.quote.is_none();
+        let reading = Reading::new(sample, dialect, |rows| {
+            !(is_doubtful_blank_beaten && rows.have_two_lengths
+                || has_no_quotes && rows.end_with_quotes)
+        });
+        let Some(reading) = reading else { continue };
         if given.quote.is_none() && !reading.has_plausible_quotes() {
             continue;
         }
-        let score = reading.score(usual);
-        if best.as_ref().is_none_or(|(best, _)| score > best * LEAD) {
+        if is_beaten(reading.score(usual, 1.0)) {
+            continue;
+        }
+        let score = reading.score(usual, reading.quality());
+        if !is_beaten(score) {
             best = Some((score, reading));
         }
     }
@@ -178,7 +197,7 @@ fn candidates(
     };
     let quotes = match given.quote {
         Some(given) => vec![given],
-        None => match (has(b'"'), has(b'\'')) {
+        None => match (has(b'"'), may_open(b'\'', sample.bytes)) {
             (false, false) => vec![Some(b'"')],
             (false, true) => vec![Some(b'"'), Some(b'\'')],
             (true, false) => vec![Some(b'"'), None],
@@ -204,6 +223,12 @@ fn candidates(
         }
     }
     found
+}
+
+/// Whether a quote stands where a field can start: not behind a letter or digit.
+fn may_open(quote: u8, bytes: &[u8]) -> bool {
+    let is_behind_word = |at: usize| at > 0 && bytes[at - 1].is_ascii_alphanumeric();
+    memchr::memchr_iter(quote, bytes).any(|at| !is_behind_word(at))
 }
 
 fn escapes(sample: Sample<'_>, quote: Option<u8>, given: &Given) -> &'static [Escape] {
@@ -239,7 +264,7 @@ fn newline(bytes: &[u8]) -> Newline {
 /// A sample, read in one dialect.
 struct Reading {
     dialect: Dialect,
-    records: Vec<Record>,
+    records: Records,
     /// Fields of most records.
     length: usize,
     comments: Comments,
@@ -248,11 +273,41 @@ struct Reading {
     has_failed: bool,
 }
 
+/// What is known of the records that surely belong to a reading, while others are still to come: not the last one, which may be
+/// cut, and none that may be a comment.
+#[derive(Default)]
+struct SureRows {
+    length: Option<usize>,
+    have_two_lengths: bool,
+    /// Whether a cell ends with a quote.
+    end_with_quotes: bool,
+}
+
+impl SureRows {
+    fn add(&mut self, record: Record<'_>) {
+        if record.starts_like_a_comment() {
+            return;
+        }
+        let length = *self.length.get_or_insert(record.len());
+        self.have_two_lengths |= length != record.len();
+        self.end_with_quotes |= record.cells().any(ends_with_quote);
+    }
+}
+
+fn ends_with_quote(cell: Cell<'_>) -> bool {
+    cell.text.ends_with('"')
+}
+
 impl Reading {
-    fn new(sample: Sample<'_>, dialect: Dialect) -> Self {
+    /// Reads the sample as long as the rows are worth it.
+    fn new(
+        sample: Sample<'_>,
+        dialect: Dialect,
+        is_worth_it: impl Fn(&SureRows) -> bool,
+    ) -> Option<Self> {
         let mut reading = Self {
             dialect: dialect.clone(),
-            records: Vec::new(),
+            records: Records::default(),
             length: 0,
             comments: Comments::None,
             has_leading_comments: false,
@@ -267,19 +322,16 @@ impl Reading {
         let buffer_bytes = sample.bytes.len().max(1);
         let Ok(mut reader) = CsvReader::before_header(sample.bytes, dialect, limits, buffer_bytes)
         else {
-            return reading;
+            return Some(reading);
         };
         reading.has_failed = reader.skip_lines(skipped_lines).is_err();
         let mut fields = 0;
         let mut is_cut = false;
-        while reading.records.len() < RECORDS_MAX && fields < FIELDS_MAX {
-            let line = reader.next_line();
-            match reader.next_record() {
-                Ok(Some(cells)) => {
-                    fields += cells.len();
-                    reading.records.push(Record { line, cells });
-                }
-                Ok(None) => {
+        let mut sure_rows = SureRows::default();
+        while reading.records().len() < RECORDS_MAX && fields < FIELDS_MAX {
+            match reader.next_record(&mut reading.records) {
+                Ok(true) => {}
+                Ok(false) => {
                     is_cut = !sample.is_whole;
                     break;
                 }
@@ -288,69 +340,87 @@ impl Reading {
                     break;
                 }
             }
+            let mut last = reading.records().iter().rev();
+            fields += last.next().map_or(0, Record::len);
+            if let Some(before) = last.next() {
+                sure_rows.add(before);
+            }
+            if !is_worth_it(&sure_rows) {
+                return None;
+            }
         }
-        if is_cut && reading.records.len() > 1 {
+        if is_cut && reading.records().len() > 1 {
             reading.records.pop();
         }
         reading.stray_quotes = reader.oddities.stray_quotes.count;
         (reading.comments, reading.has_leading_comments) =
             table::set_comments_aside(&mut reading.records);
-        reading.length = table::most_common_length(&reading.records);
-        reading
+        reading.length = table::most_common_length(reading.records().iter());
+        Some(reading)
     }
 
-    /// How much this looks like a table; 0 is not at all.
-    fn score(&self, usual: u8) -> f64 {
-        let fitting: Vec<&Record> = self
-            .records
-            .iter()
-            .filter(|record| record.cells.len() == self.length)
-            .collect();
-        if fitting.is_empty() {
+    fn records(&self) -> RecordSlice<'_> {
+        self.records.as_slice()
+    }
+
+    fn cells(&self) -> impl Iterator<Item = Cell<'_>> {
+        self.records().iter().flat_map(Record::cells)
+    }
+
+    fn fitting(&self) -> impl Iterator<Item = Record<'_>> + Clone {
+        let records = self.records().iter();
+        records.filter(|record| record.len() == self.length)
+    }
+
+    /// How much this looks like a table whose cells are of this quality; 0 is not at all.
+    fn score(&self, usual: u8, quality: f64) -> f64 {
+        let fitting = self.fitting().count();
+        if fitting == 0 {
             return 0.0;
         }
-        let share = fitting.len() as f64 / self.records.len() as f64;
+        let share = fitting as f64 / self.records().len() as f64;
         let columns = if self.length > 1 {
             1.0 - 1.0 / self.length as f64
         } else {
             0.01
         };
-        let cells = fitting.iter().flat_map(|record| &record.cells);
-        let quality = cells.clone().map(quality).sum::<f64>() / cells.count().max(1) as f64;
         let mut score = share * share * columns * quality / (1.0 + 0.2 * self.stray_quotes as f64);
         if self.has_failed {
             score *= 0.1;
         }
-        if self.dialect.delimiter == b' ' && !self.is_surely_a_table(&fitting) {
-            score *= 0.001;
+        if self.dialect.delimiter == b' ' && !self.is_surely_a_table() {
+            score *= DOUBTFUL_BLANK;
         }
         if self.dialect.delimiter == usual {
-            score *= 1.05;
+            score *= USUAL;
         }
         score
+    }
+
+    /// How much the cells of rows look like values, up to 1.
+    fn quality(&self) -> f64 {
+        let cells = self.fitting().flat_map(Record::cells);
+        let count = self.length * self.fitting().count();
+        cells.map(quality).sum::<f64>() / count.max(1) as f64
     }
 
     /// Whether quotes are what the dialect says. They may be characters like others if several cells start with one, and none
     /// ends with one: a single one is rather a quote that is never closed, which nobody must lose rows to.
     fn has_plausible_quotes(&self) -> bool {
-        let cells = || self.records.iter().flat_map(|record| &record.cells);
+        let starts_with_quote = |cell: &Cell<'_>| cell.text.starts_with('"');
         match self.dialect.quote {
             Some(b'"') => true,
-            Some(_) => cells().any(|cell| cell.is_quoted),
+            Some(_) => self.cells().any(|cell| cell.is_quoted),
             None => {
-                cells().filter(|cell| cell.text.starts_with('"')).count() > 1
-                    && !cells().any(|cell| cell.text.ends_with('"'))
+                self.cells().filter(starts_with_quote).count() > 1
+                    && !self.cells().any(ends_with_quote)
             }
         }
     }
 
     /// Whether most records have one length, and more than one cell.
     fn is_likely_a_table(&self) -> bool {
-        let fitting = self
-            .records
-            .iter()
-            .filter(|one| one.cells.len() == self.length);
-        self.length > 1 && fitting.count() * 10 >= self.records.len() * 9
+        self.length > 1 && self.fitting().count() * 10 >= self.records().len() * 9
     }
 
     /// Whether a delimiter that is rarely one must be one here: all rows have one length, and words stand above numbers or
@@ -358,60 +428,51 @@ impl Reading {
     fn is_a_table_beyond_doubt(&self) -> bool {
         let length_min = if self.dialect.delimiter == b':' { 3 } else { 2 };
         self.length >= length_min
-            && self.records.len() > 1
-            && self
-                .records
-                .iter()
-                .all(|one| one.cells.len() == self.length)
+            && self.records().len() > 1
+            && self.records().iter().all(|one| one.len() == self.length)
             && (self.dialect.delimiter.is_ascii_control()
-                || table::has_words_above_data(&self.records, self.length))
+                || table::has_words_above_data(self.records(), self.length))
     }
 
     /// Words with blanks between them are text: only rows of one length with a column of numbers or dates are cells.
-    fn is_surely_a_table(&self, fitting: &[&Record]) -> bool {
-        fitting.len() == self.records.len()
-            && fitting.len() > 1
-            && (0..self.length).any(|column| {
-                fitting[1..]
-                    .iter()
-                    .all(|record| is_datum(&record.cells[column].text))
-            })
+    fn is_surely_a_table(&self) -> bool {
+        let rows = self.records().from(1);
+        let is_datum_in =
+            |record: Record<'_>, column| record.cell(column).is_some_and(Cell::is_datum);
+        self.fitting().count() == self.records().len()
+            && rows.len() > 0
+            && (0..self.length).any(|column| rows.iter().all(|record| is_datum_in(record, column)))
     }
 
     /// Whether every second field is empty in every row, the header too. Commas and semicolons do that in tables with empty
     /// columns.
     fn has_doubled_delimiters(&self) -> bool {
-        let has_doubled = |record: &Record| {
-            let mut between = record.cells.iter().skip(1).step_by(2);
-            record.cells.len() % 2 == 1
-                && between.all(|cell| cell.text.is_empty() && !cell.is_quoted)
+        let has_doubled = |record: Record<'_>| {
+            let mut between = record.cells().skip(1).step_by(2);
+            record.len() % 2 == 1 && between.all(|cell| cell.text.is_empty() && !cell.is_quoted)
         };
         self.length > 2
-            && self.records.len() > 1
+            && self.records().len() > 1
             && !matches!(self.dialect.delimiter, b' ' | b',' | b';')
-            && self.records.iter().all(has_doubled)
+            && self.records().iter().all(has_doubled)
     }
 
     fn has_blanks_after_delimiters(&self) -> bool {
-        let mut later = self
-            .records
-            .iter()
-            .flat_map(|record| record.cells.iter().skip(1))
-            .peekable();
-        self.dialect.delimiter != b' '
-            && later.peek().is_some()
-            && later.all(|cell| cell.is_quoted || cell.text.starts_with(' '))
-            && self
-                .records
+        let later = || {
+            self.records()
                 .iter()
-                .any(|record| record.cells.iter().skip(1).any(|cell| !cell.is_quoted))
+                .flat_map(|record| record.cells().skip(1))
+        };
+        self.dialect.delimiter != b' '
+            && later().all(|cell| cell.is_quoted || cell.text.starts_with(' '))
+            && later().any(|cell| !cell.is_quoted)
     }
 }
 
 /// How much a cell looks like a value, up to 1.
-fn quality(cell: &Cell) -> f64 {
+fn quality(cell: Cell<'_>) -> f64 {
     let text = cell.text.trim();
-    if cell.is_quoted || text.is_empty() || is_datum(text) {
+    if cell.is_quoted || text.is_empty() || cell.is_datum() {
         return 1.0;
     }
     let edges = [text.bytes().next(), text.bytes().last()];

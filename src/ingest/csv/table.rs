@@ -9,8 +9,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Cell;
 use super::dialect::{Comments, Given};
+use super::records::{Cell, Record, RecordSlice, Records};
 use crate::schema::text_value::{is_null_word, is_temporal, parse_boolean, parse_float64};
 
 /// Header rows that are found without being told.
@@ -18,39 +18,26 @@ const HEADER_ROWS_FOUND_MAX: usize = 4;
 /// What a comment starts with.
 pub(super) const COMMENT: u8 = b'#';
 
-/// A record and the line that it starts in.
-pub(super) struct Record {
-    pub(super) line: u64,
-    pub(super) cells: Vec<Cell>,
+/// Whether a cell stands there that is neither empty nor a number, date, time or truth value.
+fn has_word(record: Record<'_>, column: usize) -> bool {
+    record
+        .cell(column)
+        .is_some_and(|cell| !cell.text.is_empty() && !cell.is_datum() && !is_null_word(cell.text))
 }
 
-impl Record {
-    fn starts_like_a_comment(&self) -> bool {
-        let first = self.cells.first();
-        first.is_some_and(|cell| !cell.is_quoted && cell.text.as_bytes().first() == Some(&COMMENT))
-    }
-
-    /// Whether a cell stands there that is neither empty nor a number, date, time or truth value.
-    fn has_word(&self, column: usize) -> bool {
-        self.cells.get(column).is_some_and(|cell| {
-            !cell.text.is_empty() && !is_datum(&cell.text) && !is_null_word(&cell.text)
-        })
-    }
-
-    /// Whether this is a title that was filled up with delimiters, or delimiters alone.
-    fn is_mostly_empty(&self) -> bool {
-        let is_filled = |cell: &&Cell| !cell.text.trim().is_empty();
-        let filled = self.cells.iter().filter(is_filled).count();
-        let is_title = self.cells.first().is_some_and(|cell| is_filled(&cell));
-        filled == 0 || (is_title && filled * 2 < self.cells.len())
-    }
+/// Whether this is a title that was filled up with delimiters, or delimiters alone.
+fn is_mostly_empty(record: Record<'_>) -> bool {
+    let is_filled = |cell: &Cell<'_>| !cell.text.trim().is_empty();
+    let filled = record.cells().filter(is_filled).count();
+    let is_title = record.cell(0).is_some_and(|cell| is_filled(&cell));
+    filled == 0 || (is_title && filled * 2 < record.len())
 }
 
 /// The length of most records; of rare ones, the longer.
-pub(super) fn most_common_length<'a>(records: impl IntoIterator<Item = &'a Record>) -> usize {
+pub(super) fn most_common_length<'a>(records: impl Iterator<Item = Record<'a>>) -> usize {
     let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
     for record in records {
-        *counts.entry(record.cells.len()).or_default() += 1;
+        *counts.entry(record.len()).or_default() += 1;
     }
     let weight = |length: usize, count: usize| count * if length > 1 { 2 } else { 1 };
     let longest = counts
@@ -60,40 +47,37 @@ pub(super) fn most_common_length<'a>(records: impl IntoIterator<Item = &'a Recor
 }
 
 /// Takes the comments out; gives which there are, and whether some stand in front of the first row.
-pub(super) fn set_comments_aside(records: &mut Vec<Record>) -> (Comments, bool) {
-    let rows = || records.iter().filter(|one| !one.starts_like_a_comment());
-    let length = most_common_length(rows());
-    let has_other_length = |one: &Record| one.cells.len() != length;
-    let mut marked = records
-        .iter()
-        .filter(|one| one.starts_like_a_comment())
-        .peekable();
-    let comments = if length == 0 || marked.peek().is_none() {
+pub(super) fn set_comments_aside(records: &mut Records) -> (Comments, bool) {
+    let all = records.as_slice();
+    if !all.iter().any(Record::starts_like_a_comment) {
         return (Comments::None, false);
-    } else if columns_of(rows().skip(1), length, is_datum).contains(&0) {
+    }
+    let rows = || all.iter().filter(|one| !one.starts_like_a_comment());
+    let length = most_common_length(rows());
+    let has_other_length = |one: Record<'_>| one.len() != length;
+    let marked = || all.iter().filter(|one| one.starts_like_a_comment());
+    let comments = if length == 0 {
+        return (Comments::None, false);
+    } else if columns_of(rows().skip(1), length, Cell::is_datum).contains(&0) {
         Comments::All
-    } else if length > 1 && !marked.any(has_other_length) {
+    } else if length > 1 && !marked().any(has_other_length) {
         return (Comments::None, false);
     } else {
         Comments::OtherLength
     };
-    let mut leading = records
-        .iter()
-        .take_while(|one| one.starts_like_a_comment())
-        .count();
-    let last = leading.checked_sub(1).and_then(|last| records.get(last));
+    let is_marked = |one: &Record<'_>| one.starts_like_a_comment();
+    let mut leading = all.iter().take_while(is_marked).count();
+    let last = leading.checked_sub(1).and_then(|last| all.get(last));
     if length > 1
         && last.is_some_and(|last| !has_other_length(last))
-        && !has_words_above_data(&records[leading..], length)
+        && !has_words_above_data(all.from(leading), length)
     {
         leading -= 1;
     }
-    let mut index = 0;
     let header = leading;
-    records.retain(|one| {
-        index += 1;
-        let is_marked = one.starts_like_a_comment() && index > header + 1;
-        index > header && !(is_marked && (comments == Comments::All || has_other_length(one)))
+    records.retain(|index, one| {
+        let is_marked = one.starts_like_a_comment() && index > header;
+        index >= header && !(is_marked && (comments == Comments::All || has_other_length(one)))
     });
     (comments, leading > 0)
 }
@@ -113,38 +97,35 @@ pub(super) fn is_datum(text: &str) -> bool {
 
 /// The columns that have values, and nothing but such, in records of this length.
 fn columns_of<'a>(
-    records: impl Iterator<Item = &'a Record> + Clone,
+    records: impl Iterator<Item = Record<'a>> + Clone,
     length: usize,
-    is_such: fn(&str) -> bool,
+    is_such: fn(Cell<'a>) -> bool,
 ) -> Vec<usize> {
-    let rows = || {
-        records
-            .clone()
-            .filter(|record| record.cells.len() == length)
-    };
+    let rows = || records.clone().filter(|record| record.len() == length);
     (0..length)
         .filter(|column| {
             let mut cells = rows()
-                .filter_map(|record| record.cells.get(*column))
-                .filter(|cell| !cell.text.is_empty() && !is_null_word(&cell.text))
+                .filter_map(|record| record.cell(*column))
+                .filter(|cell| !cell.text.is_empty() && !is_null_word(cell.text))
                 .peekable();
-            cells.peek().is_some() && cells.all(|cell| is_such(&cell.text))
+            cells.peek().is_some() && cells.all(is_such)
         })
         .collect()
 }
 
 /// Whether the first record has a word above numbers or dates, or a number above truth values.
-pub(super) fn has_words_above_data(records: &[Record], length: usize) -> bool {
-    let Some((first, rows)) = records.split_first() else {
+pub(super) fn has_words_above_data(records: RecordSlice<'_>, length: usize) -> bool {
+    let Some(first) = records.get(0) else {
         return false;
     };
-    let is_truth = |text: &str| parse_boolean(text.trim()).is_some();
+    let rows = records.from(1);
+    let is_truth = |cell: Cell<'_>| parse_boolean(cell.text.trim()).is_some();
     let is_number = |column: &usize| {
-        let cell = first.cells.get(*column);
-        cell.is_some_and(|cell| is_datum(&cell.text) && !is_truth(&cell.text))
+        let cell = first.cell(*column);
+        cell.is_some_and(|cell| cell.is_datum() && !is_truth(cell))
     };
-    let mut data = columns_of(rows.iter(), length, is_datum).into_iter();
-    data.any(|column| first.has_word(column))
+    let mut data = columns_of(rows.iter(), length, Cell::is_datum).into_iter();
+    data.any(|column| has_word(first, column))
         || columns_of(rows.iter(), length, is_truth)
             .iter()
             .any(is_number)
@@ -152,7 +133,7 @@ pub(super) fn has_words_above_data(records: &[Record], length: usize) -> bool {
 
 /// A table in the sample.
 pub(super) struct Table<'a> {
-    records: &'a [Record],
+    records: RecordSlice<'a>,
     length: usize,
     pub(super) skipped_lines: u64,
     /// Whether every row, the header too, ends with a delimiter that no field follows.
@@ -162,47 +143,47 @@ pub(super) struct Table<'a> {
 impl<'a> Table<'a> {
     /// The table in records without comments, most of which have this length.
     pub(super) fn of(
-        records: &'a [Record],
+        records: RecordSlice<'a>,
         length: usize,
         has_leading_comments: bool,
         given: &Given,
     ) -> Self {
-        let has_last_field = |record: &Record| {
-            let last = record.cells.last();
+        let has_last_field = |record: Record<'_>| {
+            let last = record.cells().next_back();
             last.is_some_and(|cell| !cell.text.is_empty() || cell.is_quoted)
         };
         let mut full = records
             .iter()
-            .filter(|record| record.cells.len() == length)
+            .filter(|record| record.len() == length)
             .peekable();
         let ends_with_delimiter = length > 1 && full.peek().is_some() && !full.any(has_last_field);
-        let is_row = |record: &Record| {
-            record.cells.len() >= length
-                || (ends_with_delimiter && record.cells.len() + 1 == length)
+        let is_row = |record: Record<'_>| {
+            record.len() >= length || (ends_with_delimiter && record.len() + 1 == length)
         };
         let mut skipped = match length {
             0 | 1 => 0,
             _ => records.iter().position(is_row).unwrap_or(0),
         };
-        let is_title = |record: &Record| length > 2 && record.is_mostly_empty();
-        let titles = records[skipped..]
+        let is_title = |record: Record<'_>| length > 2 && is_mostly_empty(record);
+        let titles = records
+            .from(skipped)
             .iter()
-            .take_while(|record| !is_row(record) || is_title(record));
+            .take_while(|record| !is_row(*record) || is_title(*record));
         let behind_titles = skipped + titles.count();
-        if has_words_above_data(&records[behind_titles..], length) {
+        if has_words_above_data(records.from(behind_titles), length) {
             skipped = behind_titles;
         }
         // A preamble is short, and what follows it is a table.
-        let rest = &records[skipped..];
-        let fitting = rest.iter().filter(|record| is_row(record)).count();
+        let rest = records.from(skipped);
+        let fitting = rest.iter().filter(|record| is_row(*record)).count();
         if given.skipped_lines.is_some() || rest.len() < 2 || fitting * 10 < rest.len() * 9 {
             skipped = 0;
         }
         Self {
-            records: &records[skipped..],
+            records: records.from(skipped),
             length,
             skipped_lines: match records.get(skipped) {
-                Some(record) if skipped > 0 || has_leading_comments => record.line - 1,
+                Some(record) if skipped > 0 || has_leading_comments => record.line() - 1,
                 _ => 0,
             },
             ends_with_delimiter,
@@ -211,16 +192,15 @@ impl<'a> Table<'a> {
 
     /// How many rows name the columns.
     pub(super) fn header_rows(&self) -> u32 {
-        let Some((first, rest)) = self.records.split_first() else {
+        let Some(first) = self.records.get(0) else {
             return 1;
         };
-        if rest.is_empty() {
+        if self.records.len() == 1 {
             let mut cells = first
-                .cells
-                .iter()
+                .cells()
                 .filter(|cell| !cell.text.is_empty())
                 .peekable();
-            let is_data = cells.peek().is_some() && cells.all(|cell| is_datum(&cell.text));
+            let is_data = cells.peek().is_some() && cells.all(Cell::is_datum);
             return u32::from(!is_data);
         }
         if has_words_above_data(self.records, self.length) {
@@ -228,30 +208,29 @@ impl<'a> Table<'a> {
         }
         for rows in 2..=HEADER_ROWS_FOUND_MAX.min(self.records.len() - 1) {
             let data_columns = self.data_columns(rows);
-            let names = &self.records[..rows];
-            let are_words = |column: &usize| names.iter().all(|record| record.has_word(*column));
+            let names = self.records.until(rows);
+            let are_words = |column: &usize| names.iter().all(|record| has_word(record, *column));
             if data_columns.len() > 1 && data_columns.iter().all(are_words) {
                 return rows as u32;
             }
         }
-        let data: Vec<&Cell> = self
+        let data: Vec<Cell<'_>> = self
             .data_columns(1)
             .iter()
-            .filter_map(|column| first.cells.get(*column))
+            .filter_map(|column| first.cell(*column))
             .collect();
-        let is_data = data.iter().any(|cell| is_datum(&cell.text)) && !are_years(&data);
+        let is_data = data.iter().any(|cell| cell.is_datum()) && !are_years(&data);
         u32::from(!is_data)
     }
 
     /// The columns that have values, and nothing but numbers, dates, times and truth values, from that row on.
     pub(super) fn data_columns(&self, first: usize) -> Vec<usize> {
-        let rows = self.records.get(first..).unwrap_or_default();
-        columns_of(rows.iter(), self.length, is_datum)
+        columns_of(self.records.from(first).iter(), self.length, Cell::is_datum)
     }
 }
 
 /// Whether these are years one after the other, as they stand above columns of figures.
-fn are_years(cells: &[&Cell]) -> bool {
+fn are_years(cells: &[Cell<'_>]) -> bool {
     let years: Vec<u32> = cells
         .iter()
         .filter_map(|cell| cell.text.parse().ok())

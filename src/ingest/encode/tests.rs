@@ -276,18 +276,26 @@ proptest! {
 
 /// Cells of few kinds, so that columns of one type are common, and all sorts of misfits too.
 fn cells() -> impl Strategy<Value = Vec<(CellKind, &'static str)>> {
-    const VALUES: [&[&str]; 6] = [
+    const VALUES: [&[&str]; 9] = [
         &["1", "-7", "0", "2147483648", "NA"],
         &["9007199254740993", "9007199254740992", "5"],
         &["0.5", "1.25", "-3", "NULL", "1e-3"],
         &["2024-03-04", "2024-12-31", "2024-3-4"],
         &["2024-03-04 10:00:00", "2024-03-04T23:59", "x"],
+        &["2024-03-04 10:00:00Z", "2024-03-04T23:59+02:00", "NA", "x"],
+        &["true", "FALSE", "NA", "yes"],
+        &["é", "word", "", "NULL", "a, b"],
         &["", "1", "0.5", "2024-03-04", "007"],
     ];
-    const KINDS: [CellKind; 5] = [Plain, Plain, Quoted, Null, JsonNumber];
-    (0..VALUES.len()).prop_flat_map(|set| {
+    const KINDS: [&[CellKind]; 4] = [
+        &[Plain, Plain, Quoted, Null, JsonNumber],
+        &[Plain, Quoted, Null],
+        &[JsonString, Null],
+        &[JsonString, JsonBool, JsonNested, Null],
+    ];
+    (0..VALUES.len(), 0..KINDS.len()).prop_flat_map(|(set, kinds)| {
         let cell = (
-            prop::sample::select(&KINDS[..]),
+            prop::sample::select(KINDS[kinds]),
             prop::sample::select(VALUES[set]),
         );
         let cell = cell.prop_map(|(kind, text)| match kind {
@@ -316,7 +324,10 @@ proptest! {
             DataType::Int64,
             DataType::Float64,
             DataType::Date32,
+            DataType::Boolean,
+            DataType::Utf8,
             timestamp(None),
+            timestamp(Some("+00:00")),
         ];
         for target in targets {
             let mut at_once = evidence.clone();

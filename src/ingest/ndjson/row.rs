@@ -159,10 +159,8 @@ impl<'a> RowSink<'a> {
                 column.push(CellKind::JsonString, &json[1..json.len() - 1]);
             }
             [b'"', ..] => {
-                let mut parser = serde_json::Deserializer::from_str(json);
-                TextSeed(|text: &str| column.push(CellKind::JsonString, text))
-                    .deserialize(&mut parser)
-                    .map_err(|error| {
+                with_content(json, |text| column.push(CellKind::JsonString, text)).map_err(
+                    |error| {
                         let reason = nested_fault(json).unwrap_or_else(|| {
                             format!("the string is not valid JSON: {}", bare_message(&error))
                         });
@@ -171,7 +169,8 @@ impl<'a> RowSink<'a> {
                                 .in_column(name)
                                 .with_value(json),
                         )
-                    })?;
+                    },
+                )?;
             }
             [b'{' | b'[', ..] => {
                 if let Some(fault) = nested_fault(json) {
@@ -249,6 +248,11 @@ impl<'de> Visitor<'de> for RowSeed<'_, '_> {
                 .map_err(|stop| sink.stop::<A::Error>(stop))?;
         }
     }
+}
+
+/// Hands the content of the JSON string that starts there to a function.
+pub(super) fn with_content(json: &str, take: impl FnOnce(&str)) -> serde_json::Result<()> {
+    TextSeed(take).deserialize(&mut serde_json::Deserializer::from_str(json))
 }
 
 /// Hands the content of a JSON string to a function, without a copy of its own.

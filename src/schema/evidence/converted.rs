@@ -43,6 +43,11 @@ impl Evidence {
             .saturating_add(converted.null_word_count);
     }
 
+    /// Whether the column is text whatever comes, but for objects and arrays: then its values only have to be counted.
+    pub(crate) fn is_settled_text(&self) -> bool {
+        self.candidates.is_empty() && self.nested.is_none()
+    }
+
     /// The one form in which all dates of a column are written, where no later value can narrow it down.
     pub(crate) fn only_date_form(&self) -> Option<DateForm> {
         let mut forms = self.date_forms()?.iter();

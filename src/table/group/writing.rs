@@ -1,6 +1,7 @@
 //! Builds the snapshots of a group, and makes their files durable.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -39,6 +40,8 @@ pub(super) async fn write(
 struct State {
     table: Option<BaseTable>,
     files: Vec<(String, Bytes)>,
+    /// Data files whose bytes are not yet durable.
+    data_files: Vec<File>,
     old_metadata: Vec<String>,
     expired: Vec<SnapshotRef>,
 }
@@ -52,6 +55,7 @@ async fn write_blocking(
     let mut state = State {
         table: base.clone(),
         files: Vec::new(),
+        data_files: Vec::new(),
         old_metadata: Vec::new(),
         expired: Vec::new(),
     };
@@ -108,7 +112,7 @@ impl State {
         &mut self,
         context: &CommitContext,
         member: &Member,
-        files: Vec<TableFile>,
+        mut files: Vec<TableFile>,
         place: Place,
     ) -> Result<i64> {
         let before = self.table.take();
@@ -124,6 +128,8 @@ impl State {
             now: context.clock.now(),
             attempt: member.intent.attempt,
         };
+        let unsynced = files.iter_mut().filter_map(|file| file.unsynced.take());
+        self.data_files.extend(unsynced);
         let builder = SnapshotBuilder::start(plan, context.storage.as_ref())?;
         let entries = files
             .into_iter()
@@ -169,7 +175,7 @@ impl State {
         self.files.push((table.metadata_location.clone(), bytes));
         context
             .storage
-            .write_metadata(&last.intent.target, &self.files)?;
+            .write_metadata(&last.intent.target, &self.files, self.data_files)?;
         Ok((table, expired))
     }
 }

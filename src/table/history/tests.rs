@@ -152,7 +152,9 @@ impl World {
         let location = next_location(base.as_ref(), &metadata, attempt).unwrap();
         let bytes = writing::metadata_file(&metadata, &location);
         files.push((location.to_string(), self.runtime.block_on(bytes).unwrap()));
-        self.storage.write_metadata(&self.target, &files).unwrap();
+        self.storage
+            .write_metadata(&self.target, &files, Vec::new())
+            .unwrap();
         let expired = writing::expired(&metadata, &expired, &old_metadata);
         self.live.insert(snapshot_id, live);
         let table = BaseTable {
