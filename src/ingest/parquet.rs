@@ -24,8 +24,10 @@ use super::structure::{self, Damage};
 use super::{footer, int96, parquet_types};
 use crate::error::{Error, ErrorCode, Result};
 
-/// Rows decoded at once.
-const BATCH_ROWS: usize = 2048;
+/// Rows decoded at once, unless they would take more than [`BATCH_BYTES_MAX`].
+const BATCH_ROWS_MAX: usize = 2048;
+/// Memory that rows decoded at once may take.
+const BATCH_BYTES_MAX: u64 = 128 << 20;
 /// Magic at both ends of a file; `PARE` marks an encrypted footer.
 const MAGIC: &[u8; 4] = b"PAR1";
 
@@ -57,7 +59,11 @@ impl ParquetFile {
     pub fn open(path: &Path, limits: &Limits) -> Result<Self> {
         let file = File::open(path).map_err(|error| Error::storage("opening a part", &error))?;
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)
+        let file = Arc::new(file);
+        let handle = file
+            .try_clone()
+            .map_err(|error| Error::storage("opening a part", &error))?;
+        let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(handle, options)
             .map_err(|error| unreadable(&format!("its footer cannot be read: {error}")))?;
         let fields = builder.schema().fields().clone();
         if fields.len() > limits.columns_max {
@@ -101,9 +107,11 @@ impl ParquetFile {
             });
         }
         let footer = builder.metadata().clone();
-        let in_seconds = reader_of_seconds(path, &footer, &fields)?;
+        let batch_rows = structure::rows_at_once(&file, &footer, BATCH_ROWS_MAX, BATCH_BYTES_MAX)
+            .map_err(|error| Error::storage("reading a part", &error))?;
+        let in_seconds = reader_of_seconds(path, &footer, &fields, batch_rows)?;
         let reader = builder
-            .with_batch_size(BATCH_ROWS)
+            .with_batch_size(batch_rows)
             .build()
             .map_err(|error| unreadable(&error.to_string()))?;
         Ok(Self {
@@ -155,6 +163,7 @@ fn reader_of_seconds(
     path: &Path,
     footer: &ParquetMetaData,
     fields: &Fields,
+    batch_rows: usize,
 ) -> Result<Option<(Vec<usize>, ParquetRecordBatchReader)>> {
     let descriptor = footer.file_metadata().schema_descr();
     let columns = int96::columns_in_seconds(descriptor, fields);
@@ -173,7 +182,7 @@ fn reader_of_seconds(
             let columns = ProjectionMask::roots(descriptor, indices.iter().copied());
             builder
                 .with_projection(columns)
-                .with_batch_size(BATCH_ROWS)
+                .with_batch_size(batch_rows)
                 .build()
         })
         .map_err(|error| unreadable(&error.to_string()))?;

@@ -5,6 +5,8 @@
 //! sizes and counts it claims, its checksum if it has one (CRC-32 of the page as stored: parquet.thrift, `PageHeader.crc`).
 //! Nothing is decoded, and what a reader may allocate for a page is bounded by the bytes that are there.
 
+mod unfolding;
+
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
@@ -14,6 +16,8 @@ use parquet::basic::Compression;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 
 use super::thrift::{self, Field, Malformed, Reader, Walk};
+
+pub use unfolding::rows_at_once;
 
 /// Largest footer: the parsed form takes many times its bytes.
 const FOOTER_BYTES_MAX: usize = 32 << 20;
@@ -204,7 +208,9 @@ fn chunk_range(chunk: &ColumnChunkMetaData, pages_end: u64) -> Result<Range<u64>
     let dictionary = chunk.dictionary_page_offset().filter(|offset| *offset > 0);
     let data = chunk.data_page_offset();
     let start = match dictionary {
-        Some(dictionary) if data > 0 => dictionary.min(data),
+        Some(dictionary) if data > 0 && dictionary > data => {
+            return Err("its dictionary is not before its data".to_owned());
+        }
         Some(dictionary) => dictionary,
         None => data,
     };
@@ -231,6 +237,8 @@ struct PageHeader {
     crc: Option<u32>,
     /// None for pages without data.
     values: Option<i64>,
+    /// How they are encoded, as parquet.thrift numbers it.
+    encoding: Option<i64>,
     is_compressed: bool,
 }
 
@@ -327,9 +335,13 @@ fn page_header(bytes: &[u8]) -> Walk<PageHeader> {
             .filter(|values| *values >= 0)
             .ok_or(Malformed("it does not say how many values it has"))
     };
-    let (mut level_bytes, mut is_compressed) = (0, true);
+    let (mut level_bytes, mut is_compressed, mut encoding) = (0, true, None);
     let values = match integer(&fields, 1) {
-        Some(DATA) => Some(values_of(&inner(5)?)?),
+        Some(DATA) => {
+            let inner = inner(5)?;
+            encoding = integer(&inner, 2);
+            Some(values_of(&inner)?)
+        }
         Some(INDEX) => None,
         Some(DICTIONARY) => {
             values_of(&inner(7)?)?;
@@ -342,6 +354,7 @@ fn page_header(bytes: &[u8]) -> Walk<PageHeader> {
                 level_bytes +=
                     levels.ok_or(Malformed("it does not say how long its levels are"))?;
             }
+            encoding = integer(&inner, 4);
             let flag = inner.iter().find(|field| field.id == 7);
             is_compressed = flag.is_none_or(|flag| flag.kind == thrift::TRUE);
             Some(values_of(&inner)?)
@@ -357,6 +370,7 @@ fn page_header(bytes: &[u8]) -> Walk<PageHeader> {
         level_bytes,
         crc: crc.map(i32::cast_unsigned),
         values,
+        encoding,
         is_compressed,
     };
     if level_bytes > header.compressed_bytes || level_bytes > header.uncompressed_bytes {

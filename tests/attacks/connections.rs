@@ -45,25 +45,29 @@ fn a_thousand_idle_connections_keep_nobody_out_and_leave_nothing() {
     let server = TestServer::start();
     let api = server.api();
     let session = api.open_session();
+    api.put_part(&session, 0, b"a\n1\n", AS_CSV).expect(201);
+    let files = server.open_files();
+    let await_gone = || {
+        wait_until("the connections are gone", PATIENCE, || {
+            (server.open_files() <= files + FILES_MARGIN).then_some(())
+        });
+    };
     // What the first ones leave is not held against them: threads, and what the allocator keeps.
     drop(idle_connections(&server));
-    api.put_part(&session, 0, b"a\n1\n", AS_CSV).expect(201);
-    wait_until("the first connections are gone", PATIENCE, || {
-        (server.open_files() < CONNECTIONS / 10).then_some(())
-    });
-    let (files, memory) = (server.open_files(), server.rss_bytes());
+    await_gone();
+    let memory = server.rss_bytes();
 
     let idle = idle_connections(&server);
-    assert!(server.open_files() >= files + CONNECTIONS, "they are open");
+    wait_until("the connections are taken", PATIENCE, || {
+        (server.open_files() >= CONNECTIONS).then_some(())
+    });
     let held = server.rss_bytes().saturating_sub(memory);
     for part in 0..10 {
         api.put_part(&session, part, b"a\n1\n", AS_CSV).expect(201);
         api.get("/health").expect(200);
     }
     drop(idle);
-    wait_until("the connections are gone", PATIENCE, || {
-        (server.open_files() <= files + FILES_MARGIN).then_some(())
-    });
+    await_gone();
     let left = server.rss_bytes().saturating_sub(memory);
     println!("memory of {CONNECTIONS} connections: {held}, left: {left}");
     assert!(left < MEMORY_MARGIN_BYTES, "{left} bytes stay");

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, BinaryArray, RecordBatch};
+use arrow_array::types::Int32Type;
+use arrow_array::{ArrayRef, BinaryArray, DictionaryArray, Int32Array, RecordBatch};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
 use super::attack::Expected::{Refused, Statuses};
 use super::attack::{Attack, Expected, upload};
@@ -266,11 +267,36 @@ fn parquet_files() -> Vec<(&'static str, Vec<u8>, Expected)> {
             Refused(413, "decoded_too_large"),
         ),
         (
+            "a MiB two thousand times in each of twelve columns",
+            one_value(12, 1 << 20),
+            Refused(413, "decoded_too_large"),
+        ),
+        (
             "a MiB a hundred times in one page",
             zeros(100, 1 << 20),
             Refused(413, "decoded_too_large"),
         ),
     ]
+}
+
+/// So many columns of two thousand rows, all of which are one value of so many zeros in a dictionary.
+fn one_value(columns: usize, value_bytes: usize) -> Vec<u8> {
+    let value: ArrayRef = Arc::new(BinaryArray::from(vec![vec![0; value_bytes].as_slice()]));
+    let keys = Int32Array::from(vec![0; 2000]);
+    let column: ArrayRef = Arc::new(DictionaryArray::<Int32Type>::new(keys, value));
+    let columns = (0..columns).map(|number| (format!("c{number}"), column.clone()));
+    let batch = RecordBatch::try_from_iter(columns).expect("columns");
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_dictionary_page_size_limit(2 << 20)
+        .set_statistics_enabled(EnabledStatistics::None)
+        .build();
+    let mut writer =
+        ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).expect("a writer");
+    writer.write(&batch).expect("write");
+    let file = writer.into_inner().expect("a file");
+    assert!(file.len() < 20 << 10, "{} bytes", file.len());
+    file
 }
 
 /// Rows of one value of so many zeros.
