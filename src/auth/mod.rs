@@ -135,8 +135,8 @@ impl Authentication {
         Ok(Arc::new(Principal::User(user)))
     }
 
-    /// Exchanges a credential for a JWT of ours.
-    pub async fn issue(&self, request: TokenRequest) -> Result<IssuedToken> {
+    /// Exchanges a credential for a JWT of ours; gives its user's name, too.
+    pub async fn issue(&self, request: TokenRequest) -> Result<(IssuedToken, String)> {
         self.no_sooner(self.try_issue(request)).await
     }
 
@@ -181,9 +181,12 @@ impl Authentication {
         self.issuers.prove(credential, now).await
     }
 
-    async fn try_issue(&self, request: TokenRequest) -> std::result::Result<IssuedToken, Reason> {
+    async fn try_issue(
+        &self,
+        request: TokenRequest,
+    ) -> std::result::Result<(IssuedToken, String), Reason> {
         let now = self.clock.now();
-        let (subject, issued_token_type) = match request {
+        let (user, subject, issued_token_type) = match request {
             TokenRequest::ClientCredentials {
                 client_id,
                 client_secret,
@@ -199,7 +202,7 @@ impl Authentication {
                         token.id
                     ));
                 }
-                (Subject::Token(token.id), None)
+                (token.user, Subject::Token(token.id), None)
             }
             TokenRequest::Exchange { subject_token } => {
                 check_length(&subject_token)?;
@@ -208,15 +211,17 @@ impl Authentication {
                 }
                 let user = self.issuers.prove_pinned(&subject_token, now).await?;
                 let kind = "urn:ietf:params:oauth:token-type:access_token";
-                (Subject::User(user), Some(kind))
+                (user.name.clone(), Subject::User(user), Some(kind))
             }
         };
-        Ok(IssuedToken {
-            access_token: self.tokens.sign(subject, now, self.token_lifetime)?,
+        let lifetime = self.token_lifetime;
+        let issued = IssuedToken {
+            access_token: self.tokens.sign(&user, subject, now, lifetime)?,
             token_type: "bearer",
-            expires_in: self.token_lifetime.as_secs(),
+            expires_in: lifetime.as_secs(),
             issued_token_type,
-        })
+        };
+        Ok((issued, user))
     }
 }
 

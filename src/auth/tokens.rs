@@ -200,20 +200,17 @@ impl Tokens {
         }
     }
 
+    /// A JWT of ours.
     pub(super) fn sign(
         &self,
+        user: &str,
         subject: Subject,
         now: DateTime<Utc>,
         lifetime: Duration,
     ) -> Result<String, Reason> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        let name = match &subject {
-            Subject::Token(id) => state.tokens.get(id).map(|token| token.user.clone()),
-            Subject::User(user) => Some(user.name.clone()),
-        };
-        let name = name.ok_or("the token was revoked just now")?;
         let key = state.signing.first().ok_or("there is no signing key")?;
-        key.sign(&self.issuer, &name, subject, now, lifetime)
+        key.sign(&self.issuer, user, subject, now, lifetime)
     }
 
     /// The public keys (RFC 7517).

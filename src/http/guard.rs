@@ -30,6 +30,7 @@ pub(super) const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelim
 /// What a handler adds to the line in the audit log.
 #[derive(Debug, Clone, Default)]
 struct Facts {
+    user: Option<String>,
     session_id: Option<String>,
     target: Option<String>,
     commit_id: Option<String>,
@@ -86,8 +87,8 @@ pub async fn guard(
     if api.audit.is_enabled()
         && let Some(mut entry) = entry(&mut response, &api, address)
     {
-        entry.user = user;
         let facts = facts.take();
+        entry.user = user.or(facts.user);
         entry.session_id = entry.session_id.or(facts.session_id);
         entry.target = facts.target;
         entry.commit_id = facts.commit_id;
@@ -175,6 +176,13 @@ pub fn caller(request: &HttpRequest) -> Result<Caller> {
 /// How the client reached us.
 pub fn origin(request: &HttpRequest) -> Option<Origin> {
     request.extensions().get::<Origin>().cloned()
+}
+
+/// Who a request is by, for the audit log, where its credential is in its body.
+pub fn is_by(request: &HttpRequest, user: String) {
+    if let Some(facts) = request.extensions().get::<SharedFacts>() {
+        facts.borrow_mut().user = Some(user);
+    }
 }
 
 /// What a request is about, for the audit log.

@@ -37,6 +37,12 @@ fn every_change_and_refusal_is_written_down() {
         .api()
         .inspect(session)
         .expect_refusal(401, "unauthenticated");
+    let form = format!("grant_type=client_credentials&client_id=alice&client_secret={token}");
+    let kind = [("content-type", "application/x-www-form-urlencoded")];
+    let issued = api
+        .send("POST", "/token", &kind, Some(form.as_bytes()))
+        .expect_json(200);
+    let jwt = issued["access_token"].as_str().unwrap();
     token_output(&server, &["revoke", token_id]);
     server.terminate();
     let log = std::fs::read_to_string(server.data_dir().join("audit/audit.log")).unwrap();
@@ -60,6 +66,7 @@ fn every_change_and_refusal_is_written_down() {
         json!(["alice", local, "commit_session", "not_permitted", 403, null]),
         json!(["alice", local, "commit_session", "done", 200, null]),
         json!([null, local, "inspect_session", "unauthenticated", 401, null]),
+        json!(["alice", local, "issue_token", "done", 200, null]),
         json!([null, "local", "revoke_token", "done", null, null]),
     ];
     assert_eq!(json!(told), json!(expected), "{log}");
@@ -79,6 +86,7 @@ fn every_change_and_refusal_is_written_down() {
         "confidential",
         "secret-name",
         "never closed",
+        jwt.rsplit('.').next().unwrap(),
     ] {
         assert!(!log.contains(secret), "{secret} is in the audit log");
     }

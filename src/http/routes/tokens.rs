@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use crate::auth::{IssuedToken, TokenRequest};
 use crate::error::{Error, ErrorCode, Result};
 use crate::http::views::{HTTPValidationError, Refusal};
-use crate::http::{Api, extract};
+use crate::http::{Api, extract, guard};
 
 const CLIENT_CREDENTIALS: &str = "client_credentials";
 const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
@@ -63,7 +63,8 @@ pub async fn issue_token(
     }
     let bytes = extract::small_body(body, api.config.server.pace()).await?;
     let asked = token_request(&fields(&request, &bytes)?)?;
-    let issued = api.authentication.issue(asked).await?;
+    let (issued, user) = api.authentication.issue(asked).await?;
+    guard::is_by(&request, user);
     Ok(HttpResponse::Ok()
         .insert_header((CACHE_CONTROL, "no-store"))
         .json(issued))
