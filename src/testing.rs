@@ -90,6 +90,7 @@ pub(crate) fn table() -> BaseTable {
         metadata_bytes: 0,
         metadata: Arc::new(metadata.unwrap().build().unwrap().metadata),
         manifests: None,
+        recent: Arc::default(),
         named_snapshots: Arc::default(),
     }
 }

@@ -11,7 +11,7 @@ use crate::domain::Target;
 
 /// Tables that are kept.
 const TABLES_MAX: usize = 256;
-/// Size of all their metadata files together; in memory they take a few times as much.
+/// Size of all their metadata together; in memory it takes a few times as much.
 const BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// Tables by their names.
@@ -52,10 +52,10 @@ impl TableCache {
         let last_use = entries.uses;
         let before = entries.tables.remove(target);
         entries.forget(before);
-        if table.metadata_bytes > BYTES_MAX {
+        if table.bytes() > BYTES_MAX {
             return;
         }
-        entries.bytes += table.metadata_bytes;
+        entries.bytes += table.bytes();
         entries
             .tables
             .insert(target.clone(), Entry { table, last_use });
@@ -75,7 +75,7 @@ impl TableCache {
 
 impl Entries {
     fn forget(&mut self, entry: Option<Entry>) {
-        self.bytes -= entry.map_or(0, |entry| entry.table.metadata_bytes);
+        self.bytes -= entry.map_or(0, |entry| entry.table.bytes());
     }
 }
 

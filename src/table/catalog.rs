@@ -21,6 +21,7 @@ use iceberg::spec::{MAIN_BRANCH, ManifestFile, TableMetadata};
 use uuid::Uuid;
 
 use super::cache::TableCache;
+use super::recent::RecentManifests;
 use super::storage::TableStorage;
 use crate::blocking::blocking;
 use crate::domain::{CommitIntent, CommitReceipt, Expired, Session, SessionId, Target};
@@ -41,11 +42,18 @@ pub struct BaseTable {
     pub metadata: Arc<TableMetadata>,
     /// The manifests of its current snapshot, where they are known.
     pub manifests: Option<Arc<Vec<ManifestFile>>>,
+    /// What some of them say.
+    pub recent: Arc<RecentManifests>,
     /// Snapshots that branches other than the main one, and tags, name.
     pub named_snapshots: Arc<BTreeSet<i64>>,
 }
 
 impl BaseTable {
+    /// About as many bytes as its metadata would take as files; in memory it is a few times as much.
+    pub fn bytes(&self) -> u64 {
+        self.metadata_bytes + self.recent.bytes()
+    }
+
     /// The table's columns, for the schema rules.
     pub fn columns(&self) -> TableColumns {
         let open = self
@@ -304,6 +312,7 @@ impl Catalog for JournalCatalog {
             metadata_location,
             metadata_bytes,
             manifests: None,
+            recent: Arc::default(),
             named_snapshots: Arc::new(named_snapshots(&metadata)?),
             metadata: Arc::new(metadata),
         };

@@ -25,6 +25,7 @@ pub mod group;
 pub mod history;
 pub mod merging;
 pub mod metrics;
+pub mod recent;
 pub mod removal;
 pub mod settings;
 pub mod snapshot;

@@ -33,6 +33,7 @@ use manifests::{ManifestCounts, assign_sequence_number};
 
 use super::catalog::BaseTable;
 use super::history;
+use super::recent::RecentManifests;
 use super::settings::{TableSettings, new_table_properties};
 use super::storage::TableStorage;
 use crate::clock::snapshot_id;
@@ -94,6 +95,8 @@ pub struct BuiltSnapshot {
     pub metadata: TableMetadata,
     /// Its manifests.
     pub manifests: Vec<ManifestFile>,
+    /// What some of them say.
+    pub recent: RecentManifests,
     /// What must be durable before it is published: locations and contents.
     pub files: Vec<(String, Bytes)>,
     /// Locations of metadata files that left the metadata log.
@@ -160,6 +163,7 @@ impl<'a> SnapshotBuilder<'a> {
         for file in &added {
             collector.add_file(file, self.schema().clone(), spec.clone());
         }
+        let new_files = self.live_files_of(&added);
         if !added.is_empty() {
             manifests.push(self.write_added(added, &spec).await?);
         }
@@ -175,6 +179,10 @@ impl<'a> SnapshotBuilder<'a> {
         manifests
             .iter_mut()
             .for_each(|manifest| assign_sequence_number(manifest, sequence_number));
+        let new = manifests.first().filter(|_| !new_files.is_empty());
+        let new = new.map(|manifest| (manifest.manifest_path.as_str(), new_files));
+        let known = self.plan.base.map(|base| base.recent.clone());
+        let recent = known.unwrap_or_default().after(&manifests, new);
         let list_location = self.write_list(&manifests).await?;
         let snapshot = Snapshot::builder()
             .with_snapshot_id(self.snapshot_id)
@@ -207,6 +215,7 @@ impl<'a> SnapshotBuilder<'a> {
             snapshot_id: self.snapshot_id,
             metadata: built.metadata,
             manifests,
+            recent,
             files,
             old_metadata: old_metadata
                 .filter(|_| removes)

@@ -2,13 +2,13 @@
 //!
 //! A part that was received waits on disk for its turn. While many wait already, the bodies of others are read slowly: there is a
 //! pause before each block, and meanwhile the kernel's buffers fill and TCP holds the client. So as many parts are complete as can
-//! be converted soon, however many clients there are; a complete one waits for seconds, and an incomplete one is never longer
-//! than a pause without progress. Nothing is refused for that, because a client has often sent most of a part by then. No place is
-//! kept for a body that is still arriving: a client that is slow, or has stalled, would hold it against the others.
+//! be converted soon, however many clients there are, and an incomplete one is never longer than a pause without progress. Nothing
+//! is refused for that, because a client has often sent most of a part by then. No place is kept for a body that is still arriving:
+//! a client that is slow, or has stalled, would hold it against the others. So bodies that have come equally far, and end in the
+//! same moment, still wait for each other.
 //!
 //! Bounds: parts in flight are bounded by [`crate::admission`]; a pause by [`PAUSE_MAX`], after which one block is read whoever
-//! waits; the wait for a turn by [`TURN_DEADLINE`], which is met where the machine or its disk is much too slow, or where hundreds of
-//! bodies have come equally far and end in the same moment.
+//! waits; the wait for a turn by [`TURN_DEADLINE`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,8 +18,8 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{Error, ErrorCode, Result};
 
-/// Longest wait for a turn.
-const TURN_DEADLINE: Duration = Duration::from_secs(10);
+/// Longest wait for a turn. Beyond this the client is gone.
+const TURN_DEADLINE: Duration = Duration::from_secs(60);
 /// Longest pause before a block of a body.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Parts that may wait, for each turn, before others are received slowly.

@@ -139,6 +139,7 @@ impl State {
             snapshot_id,
             metadata,
             manifests,
+            recent,
             files,
             old_metadata,
             expired,
@@ -151,6 +152,7 @@ impl State {
             metadata_bytes: 0,
             metadata: Arc::new(metadata),
             manifests: Some(Arc::new(manifests)),
+            recent: Arc::new(recent),
             named_snapshots: before.map_or_else(Arc::default, |table| table.named_snapshots),
         });
         Ok(snapshot_id)

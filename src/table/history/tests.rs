@@ -1,12 +1,12 @@
 //! Random histories of real tables, compared with a model that knows what every snapshot holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use chrono::TimeDelta;
 use iceberg::spec::{
-    DataContentType, DataFile, DataFileBuilder, DataFileFormat, NestedField, PrimitiveType, Struct,
-    Type,
+    DataContentType, DataFile, DataFileBuilder, DataFileFormat, Datum, NestedField, PrimitiveType,
+    Struct, Type,
 };
 use proptest::prelude::*;
 use tokio::runtime::Runtime;
@@ -19,6 +19,7 @@ use crate::store::layout::Layout;
 use crate::table::LocalStorage;
 use crate::table::catalog::{BaseTable, next_location};
 use crate::table::group::writing;
+use crate::table::recent::LiveFile;
 use crate::table::snapshot::{BuiltSnapshot, SnapshotBuilder, SnapshotPlan};
 use crate::table::storage::local_path;
 use crate::testing::time;
@@ -100,6 +101,9 @@ impl World {
             .file_format(DataFileFormat::Parquet)
             .partition(Struct::empty())
             .record_count(1)
+            .value_counts(HashMap::from([(1, 1)]))
+            .lower_bounds(HashMap::from([(1, Datum::long(-1))]))
+            .upper_bounds(HashMap::from([(1, Datum::long(1))]))
             .file_size_in_bytes(1);
         builder.build().unwrap()
     }
@@ -145,6 +149,7 @@ impl World {
             snapshot_id,
             metadata,
             manifests,
+            recent,
             mut files,
             old_metadata,
             expired,
@@ -162,6 +167,7 @@ impl World {
             metadata_bytes: 0,
             metadata: metadata.into(),
             manifests: Some(manifests.into()),
+            recent: recent.into(),
             named_snapshots: std::sync::Arc::default(),
         };
         self.assert_remembered_as_written(&table);
@@ -176,6 +182,23 @@ impl World {
             table.manifests.as_deref(),
             Some(&self.list(current.manifest_list()))
         );
+        for manifest in table.manifests.iter().flat_map(|all| all.iter()) {
+            let Some(known) = table.recent.get(&manifest.manifest_path) else {
+                continue;
+            };
+            let loaded = manifest.load_manifest(self.storage.files());
+            let (entries, _) = self.runtime.block_on(loaded).unwrap().into_parts();
+            let alive = entries.iter().filter(|entry| entry.is_alive());
+            let read: Vec<LiveFile> = alive
+                .map(|entry| LiveFile {
+                    file: entry.data_file().clone(),
+                    snapshot_id: entry.snapshot_id().unwrap(),
+                    sequence_number: entry.sequence_number().unwrap(),
+                    file_sequence_number: entry.file_sequence_number,
+                })
+                .collect();
+            assert_eq!(known, read);
+        }
     }
 
     fn list(&self, location: &str) -> Vec<ManifestFile> {

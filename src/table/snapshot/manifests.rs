@@ -13,6 +13,7 @@ use super::SnapshotBuilder;
 use crate::error::{Error, Result};
 use crate::table::history;
 use crate::table::merging::{self, Candidate};
+use crate::table::recent::{self, LiveFile};
 use crate::table::widening;
 
 impl SnapshotBuilder<'_> {
@@ -48,6 +49,48 @@ impl SnapshotBuilder<'_> {
             writer.add_file(file, INHERITED)?;
         }
         Ok(writer.write_manifest_file().await?)
+    }
+
+    /// What the manifest of these files will say of them, if they are few.
+    pub(super) fn live_files_of(&self, added: &[DataFile]) -> Vec<LiveFile> {
+        let sequence_number = self.preview.next_sequence_number();
+        let few = added.iter().filter(|_| added.len() <= recent::FILES_MAX);
+        few.map(|file| LiveFile {
+            file: file.clone(),
+            snapshot_id: self.snapshot_id,
+            sequence_number,
+            file_sequence_number: Some(sequence_number),
+        })
+        .collect()
+    }
+
+    /// The files that are alive in a manifest, and its partition spec.
+    async fn live_files(&self, manifest: &ManifestFile) -> Result<(Vec<LiveFile>, PartitionSpec)> {
+        let base = self.plan.base;
+        if let Some(known) = base.and_then(|base| base.recent.get(&manifest.manifest_path)) {
+            let spec = self.preview.default_partition_spec();
+            return Ok((known.to_vec(), PartitionSpec::clone(spec)));
+        }
+        let loaded = manifest.load_manifest(self.storage.files()).await?;
+        let (entries, metadata) = loaded.into_parts();
+        let alive = entries.iter().filter(|entry| entry.is_alive());
+        let files = alive.map(|entry| {
+            let (Some(snapshot_id), Some(sequence_number)) =
+                (entry.snapshot_id(), entry.sequence_number())
+            else {
+                return Err(Error::internal("a manifest's entry has no sequence number"));
+            };
+            Ok(LiveFile {
+                file: entry.data_file().clone(),
+                snapshot_id,
+                sequence_number,
+                file_sequence_number: entry.file_sequence_number,
+            })
+        });
+        Ok((
+            files.collect::<Result<_>>()?,
+            metadata.partition_spec().clone(),
+        ))
     }
 
     pub(super) async fn manifests_before(&self) -> Result<Arc<Vec<ManifestFile>>> {
@@ -160,31 +203,26 @@ impl SnapshotBuilder<'_> {
         let mut files = Vec::new();
         let (mut changes, mut spec) = (is_needed, None);
         for manifest in manifests {
-            let loaded = manifest.load_manifest(self.storage.files()).await?;
-            let (entries, metadata) = loaded.into_parts();
-            spec.get_or_insert_with(|| metadata.partition_spec().clone());
-            for entry in entries.into_iter().filter(|entry| entry.is_alive()) {
-                let widened = widening::with_bounds_of(entry.data_file(), &schema)?;
-                changes |= widened.is_some();
-                let file = widened.unwrap_or_else(|| entry.data_file().clone());
-                files.push((entry, file));
+            let (live, own_spec) = self.live_files(manifest).await?;
+            spec.get_or_insert(own_spec);
+            for mut one in live {
+                if let Some(widened) = widening::with_bounds_of(&one.file, &schema)? {
+                    changes = true;
+                    one.file = widened;
+                }
+                files.push(one);
             }
         }
         let Some(spec) = spec.filter(|_| changes) else {
             return Ok(None);
         };
         let mut writer = self.manifest_writer(schema, spec)?.build_v2_data();
-        for (entry, file) in files {
-            let (Some(snapshot_id), Some(sequence_number)) =
-                (entry.snapshot_id(), entry.sequence_number())
-            else {
-                return Err(Error::internal("a manifest's entry has no sequence number"));
-            };
+        for one in files {
             writer.add_existing_file(
-                file,
-                snapshot_id,
-                sequence_number,
-                entry.file_sequence_number,
+                one.file,
+                one.snapshot_id,
+                one.sequence_number,
+                one.file_sequence_number,
             )?;
         }
         Ok(Some(writer.write_manifest_file().await?))
