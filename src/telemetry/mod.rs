@@ -11,11 +11,14 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{LogFormat, LoggingConfig};
 pub use metrics::Metrics;
 
+/// actix logs every head that is not HTTP as an error, and so would let strangers fill the log. What comes after it wins.
+const NOISE: &str = "actix_http::h1::dispatcher=off";
+
 /// Starts logging; the environment variable `RUST_LOG` wins over the configured level.
 pub fn init(config: &LoggingConfig) -> Result<(), String> {
     let filter = match EnvFilter::try_from_default_env() {
         Ok(filter) => filter,
-        Err(_) => EnvFilter::try_new(&config.level)
+        Err(_) => EnvFilter::try_new(format!("{NOISE},{}", config.level))
             .map_err(|error| format!("logging.level: `{}`: {error}", config.level))?,
     };
     let builder = tracing_subscriber::fmt()
