@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::tokens::{NewToken, Tokens};
 use crate::audit::{Audit, Entry};
 use crate::domain::Grant;
-use crate::store::credentials::AccessToken;
+use crate::store::credentials::TokenFacts;
 
 /// One command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,11 +39,11 @@ pub enum TokenCommand {
 #[serde(rename_all = "snake_case")]
 pub enum TokenAnswer {
     /// The new token and its text, which is shown this once.
-    Created(ListedToken, String),
+    Created(TokenFacts, String),
     /// Every token.
-    Listed(Vec<ListedToken>),
+    Listed(Vec<TokenFacts>),
     /// The token that was ended.
-    Revoked(ListedToken),
+    Revoked(TokenFacts),
     /// The new key's id.
     Rotated(String),
 }
@@ -54,36 +54,6 @@ impl TokenAnswer {
         match self {
             Self::Created(token, _) | Self::Revoked(token) => Some(token.id.clone()),
             Self::Listed(_) | Self::Rotated(_) => None,
-        }
-    }
-}
-
-/// A token as it is shown.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ListedToken {
-    /// Names it.
-    pub id: String,
-    /// Whose it is.
-    pub user: String,
-    /// What it allows.
-    pub grants: Vec<Grant>,
-    /// Whether it may see and abort every session.
-    pub is_admin: bool,
-    /// When it was made.
-    pub created_at: DateTime<Utc>,
-    /// When it ends; `None` for never.
-    pub expires_at: Option<DateTime<Utc>>,
-}
-
-impl From<AccessToken> for ListedToken {
-    fn from(token: AccessToken) -> Self {
-        Self {
-            id: token.id,
-            user: token.user,
-            grants: token.grants,
-            is_admin: token.is_admin,
-            created_at: token.created_at,
-            expires_at: token.expires_at,
         }
     }
 }
@@ -130,13 +100,10 @@ impl TokenCommand {
                     is_admin,
                     expires_at,
                 })?;
-                Ok(TokenAnswer::Created(token.into(), text))
+                Ok(TokenAnswer::Created(token, text))
             }
-            Self::List => {
-                let tokens = tokens.list().into_iter();
-                Ok(TokenAnswer::Listed(tokens.map(Into::into).collect()))
-            }
-            Self::Revoke { id } => Ok(TokenAnswer::Revoked(tokens.revoke(&id)?.into())),
+            Self::List => Ok(TokenAnswer::Listed(tokens.list())),
+            Self::Revoke { id } => Ok(TokenAnswer::Revoked(tokens.revoke(&id)?)),
             Self::RotateKey => Ok(TokenAnswer::Rotated(tokens.rotate_key()?)),
         }
     }

@@ -17,7 +17,7 @@ use super::Reason;
 use super::own_jwt::{self, SigningKey, Subject};
 use crate::clock::SharedClock;
 use crate::domain::{Grant, User};
-use crate::store::credentials::{AccessToken, CredentialStore, KeysRecord};
+use crate::store::credentials::{AccessToken, CredentialStore, KeysRecord, TokenFacts};
 
 /// What every access token begins with.
 pub const PREFIX: &str = "calve_";
@@ -60,7 +60,7 @@ struct State {
     tokens: BTreeMap<String, AccessToken>,
 }
 
-impl AccessToken {
+impl TokenFacts {
     /// Whose it is, and what they may do with it.
     pub fn user(&self) -> User {
         User {
@@ -91,7 +91,9 @@ impl Tokens {
             hash_key: hash_key(&record)?,
             signing: signing_keys(&record)?,
             record,
-            tokens: tokens.map(|token| (token.id.clone(), token)).collect(),
+            tokens: tokens
+                .map(|token| (token.facts.id.clone(), token))
+                .collect(),
         };
         Ok(Self {
             store,
@@ -102,7 +104,7 @@ impl Tokens {
     }
 
     /// Makes a token. Its text is returned and nowhere else. Blocks.
-    pub fn create(&self, new: NewToken) -> Result<(AccessToken, String), String> {
+    pub fn create(&self, new: NewToken) -> Result<(TokenFacts, String), String> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         if state.tokens.len() >= TOKENS_MAX {
             return Err(format!(
@@ -111,8 +113,7 @@ impl Tokens {
         }
         let id = hex::encode(random::<{ ID_LENGTH / 2 }>()?);
         let secret = hex::encode(random::<SECRET_BYTES>()?);
-        let token = AccessToken {
-            hash: hex::encode(hmac::sign(&state.hash_key, secret.as_bytes())),
+        let facts = TokenFacts {
             id: id.clone(),
             user: new.user,
             grants: new.grants,
@@ -120,32 +121,37 @@ impl Tokens {
             created_at: self.clock.now(),
             expires_at: new.expires_at,
         };
+        let token = AccessToken {
+            facts: facts.clone(),
+            hash: hex::encode(hmac::sign(&state.hash_key, secret.as_bytes())),
+        };
         self.store
             .put_token(&token)
             .map_err(|error| error.to_string())?;
-        state.tokens.insert(id.clone(), token.clone());
-        Ok((token, format!("{PREFIX}{id}_{secret}")))
+        let text = format!("{PREFIX}{id}_{secret}");
+        state.tokens.insert(id, token);
+        Ok((facts, text))
     }
 
     /// Every token that was not revoked, in order of ids.
-    pub fn list(&self) -> Vec<AccessToken> {
+    pub fn list(&self) -> Vec<TokenFacts> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-        state.tokens.values().cloned().collect()
+        let tokens = state.tokens.values();
+        tokens.map(|token| token.facts.clone()).collect()
     }
 
     /// Ends a token, and every JWT that was made from it. Blocks.
-    pub fn revoke(&self, id: &str) -> Result<AccessToken, String> {
+    pub fn revoke(&self, id: &str) -> Result<TokenFacts, String> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        if !state.tokens.contains_key(id) {
-            return Err(format!(
-                "there is no token {id}; `calve token list` shows those there are"
-            ));
-        }
+        let revoked = state.tokens.get(id).map(|token| token.facts.clone());
+        let revoked = revoked.ok_or_else(|| {
+            format!("there is no token {id}; `calve token list` shows those there are")
+        })?;
         self.store
             .remove_token(id)
             .map_err(|error| error.to_string())?;
-        let revoked = state.tokens.remove(id);
-        revoked.ok_or_else(|| format!("there is no token {id}"))
+        state.tokens.remove(id);
+        Ok(revoked)
     }
 
     /// Makes a new signing key; JWTs made with the one before are taken until they expire. Gives the new key's id. Blocks.
@@ -166,7 +172,7 @@ impl Tokens {
     }
 
     /// The token that this is the text of.
-    pub(super) fn prove(&self, text: &str, now: DateTime<Utc>) -> Result<AccessToken, Reason> {
+    pub(super) fn prove(&self, text: &str, now: DateTime<Utc>) -> Result<TokenFacts, Reason> {
         let (id, secret) = text
             .strip_prefix(PREFIX)
             .and_then(|rest| rest.split_once('_'))
@@ -181,8 +187,10 @@ impl Tokens {
             hash.as_deref().unwrap_or(&[0; 32]),
         );
         match (token, is_right) {
-            (Some(token), Ok(())) => check_alive(token, now).map(|()| token.clone()),
-            (Some(token), Err(_)) => Err(format!("a wrong secret for the token {}", token.id)),
+            (Some(AccessToken { facts, .. }), Ok(())) => {
+                check_alive(facts, now).map(|()| facts.clone())
+            }
+            (Some(_), Err(_)) => Err(format!("a wrong secret for the token {id}")),
             (None, _) => Err("an access token that was never made, or was revoked".to_owned()),
         }
     }
@@ -195,7 +203,7 @@ impl Tokens {
             Subject::Token(id) => {
                 let token = state.tokens.get(&id);
                 let token = token.ok_or_else(|| format!("a JWT of the revoked token {id}"))?;
-                check_alive(token, now).map(|()| token.user())
+                check_alive(&token.facts, now).map(|()| token.facts.user())
             }
         }
     }
@@ -221,7 +229,7 @@ impl Tokens {
     }
 }
 
-fn check_alive(token: &AccessToken, now: DateTime<Utc>) -> Result<(), Reason> {
+fn check_alive(token: &TokenFacts, now: DateTime<Utc>) -> Result<(), Reason> {
     if token.expires_at.is_some_and(|end| now >= end) {
         return Err(format!("the token {} has expired", token.id));
     }

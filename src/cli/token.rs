@@ -11,14 +11,14 @@ use tokio::runtime::Runtime;
 
 use super::print;
 use crate::audit::Audit;
-use crate::auth::commands::{ListedToken, TokenAnswer, TokenCommand};
+use crate::auth::commands::{TokenAnswer, TokenCommand};
 use crate::auth::tokens::Tokens;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::Config;
 use crate::control;
 use crate::domain::Grant;
 use crate::domain::access::parse_user;
-use crate::store::credentials::CredentialStore;
+use crate::store::credentials::{CredentialStore, TokenFacts};
 use crate::store::journal::Journal;
 use crate::store::layout::Layout;
 use crate::telemetry::Metrics;
@@ -187,7 +187,7 @@ fn execute(
     answer
 }
 
-fn described(token: &ListedToken) -> String {
+fn described(token: &TokenFacts) -> String {
     let mut grants: Vec<String> = token.grants.iter().map(Grant::to_string).collect();
     if token.is_admin {
         grants.push("admin".to_owned());

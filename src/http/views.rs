@@ -21,7 +21,7 @@ use crate::schema::{UnifiedColumn, types, unify};
 use crate::store::layout::part_stem;
 use crate::table::dry_run::DryRun;
 
-pub use part::{CsvDialect, ParquetPages, UploadPartResponse};
+pub use part::{CsvDialect, DeletePartResponse, ParquetPages, UploadPartResponse};
 use part::{has_nulls, part_issues};
 
 /// The three names of a table.
@@ -122,15 +122,6 @@ pub struct AbortSessionResponse {
     pub status: &'static str,
     /// The session's id.
     pub session_id: String,
-}
-
-/// Answer of Delete Part.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct DeletePartResponse {
-    /// `deleted`, also when it was deleted before.
-    pub status: &'static str,
-    /// The part's number.
-    pub part: u16,
 }
 
 /// A staged part.

@@ -13,9 +13,9 @@ use super::records::{decode, encode};
 use crate::domain::Grant;
 use crate::error::Result;
 
-/// An access token, without its secret.
+/// What is known of an access token to everyone who may list tokens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AccessToken {
+pub struct TokenFacts {
     /// Names it.
     pub id: String,
     /// Whose it is.
@@ -28,6 +28,14 @@ pub struct AccessToken {
     pub created_at: DateTime<Utc>,
     /// When it ends; `None` for never.
     pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// An access token, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessToken {
+    /// What may be shown of it.
+    #[serde(flatten)]
+    pub facts: TokenFacts,
     /// HMAC-SHA-256 of the secret, in hex.
     pub hash: String,
 }
@@ -97,7 +105,7 @@ impl CredentialStore {
 
     /// Records a token. Blocks.
     pub fn put_token(&self, token: &AccessToken) -> Result<()> {
-        let key = keys::access_token(&token.id);
+        let key = keys::access_token(&token.facts.id);
         self.write(Write {
             expectations: vec![Expectation {
                 key: key.clone(),

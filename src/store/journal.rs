@@ -23,9 +23,8 @@
 //! newer format is in `open`.
 
 use std::collections::HashMap;
-use std::fs::{File, Permissions};
+use std::fs::File;
 use std::io::ErrorKind;
-use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -213,8 +212,6 @@ impl Journal {
         let lock = Arc::new(open::lock(layout)?);
         let db = open::open_store(layout, new_store_id)?;
         let folder = layout.journal_folder();
-        // Keys are in it.
-        std::fs::set_permissions(&folder, Permissions::from_mode(0o700))?;
         let log = File::options()
             .read(true)
             .write(true)

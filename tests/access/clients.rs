@@ -1,5 +1,7 @@
 //! The released clients with their own authenticators, against a server with authentication; only the two URLs are ours.
 
+use std::path::Path;
+
 use serde_json::json;
 
 use super::tokens::TOKENS;
@@ -9,7 +11,8 @@ use crate::support::python::{CLIENT_VERSIONS, upload, upload_refused};
 use crate::support::server::{TestServer, make_token, write_file};
 use crate::support::table::assert_table_holds;
 
-fn arguments(server: &TestServer, secret: &str, file: &std::path::Path) -> Vec<String> {
+/// What `upload.py` is told, to append a file to `acme.sales.orders` as alice.
+pub(crate) fn arguments(server: &TestServer, secret: &str, file: &Path) -> Vec<String> {
     [
         "--base-url",
         server.base_url(),

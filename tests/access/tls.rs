@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use serde_json::Value;
 
+use super::clients::arguments;
 use super::tokens::TOKENS;
 use crate::support::client::Target;
 use crate::support::data::{Expectation, numbered_csv};
@@ -135,21 +136,7 @@ fn the_released_client_uploads_over_an_encrypted_connection() {
     let token = make_token(&server, "alice", &["--grant", "acme.sales.*:writer"]);
     let csv = numbered_csv(0, 100);
     let file = write_file(server.scratch("a.csv"), csv.as_bytes());
-    let arguments = [
-        "--base-url",
-        server.base_url(),
-        "--auth-url",
-        server.base_url(),
-        "--client-id",
-        "alice",
-        "--client-secret",
-        &token,
-        "--target",
-        "acme.sales.orders",
-        "--one-call",
-        &file.display().to_string(),
-    ]
-    .map(str::to_owned);
+    let arguments = arguments(&server, &token, &file);
     let answer = upload_trusting(&certificates.path("authority.pem"), "0.6.0", &arguments);
     assert_eq!(answer["commit"]["rows_written"], 100, "{answer}");
     let expectation = Expectation::numbered().csv(&csv);

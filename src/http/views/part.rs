@@ -193,3 +193,12 @@ pub(super) fn has_nulls(column: &ColumnRecord) -> bool {
         ColumnType::Void => true,
     }
 }
+
+/// Answer of Delete Part.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DeletePartResponse {
+    /// `deleted`, also when it was deleted before.
+    pub status: &'static str,
+    /// The part's number.
+    pub part: u16,
+}

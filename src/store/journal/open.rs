@@ -8,7 +8,8 @@
 //! complete. sled 0.34 takes one that a kill or a full disk left half-written for the newest and refuses to open, for ever; it holds
 //! nothing that the log does not, so it is removed first. The lock on the data folder makes sure that nobody is writing it.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -114,6 +115,9 @@ pub(super) fn open_store(
         };
         make_store(layout, new_store_id.ok_or_else(missing)?)?;
     }
+    // Keys are in it.
+    let owners_alone = Permissions::from_mode(0o700);
+    std::fs::set_permissions(layout.journal_folder(), owners_alone)?;
     let db = open_sled(layout.journal_folder())?;
     let inner = db
         .get(keys::MARKER)
