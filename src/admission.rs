@@ -8,7 +8,7 @@
 //! **Bytes staged** are counted in memory: changed with every part that is recorded or removed, and set right by every sweep, which
 //! looks at the files. From a start to the end of its first sweep the count is too low, so the limit is soft.
 //!
-//! **Buffers.** A part collects a block of its body before a thread writes that. All parts in flight share [`BUFFERS_BYTES_MAX`]
+//! **Buffers.** A part collects a block of its body before a thread writes that. All parts in flight share `BUFFERS_BYTES_MAX`
 //! for it: the more there are, the smaller are their blocks.
 //!
 //! Nothing here waits: what does not fit is refused at once, and its client comes again.

@@ -7,8 +7,8 @@
 //! a client that is slow, or has stalled, would hold it against the others. So bodies that have come equally far, and end in the
 //! same moment, still wait for each other.
 //!
-//! Bounds: parts in flight are bounded by [`crate::admission`]; a pause by [`PAUSE_MAX`], after which one block is read whoever
-//! waits; the wait for a turn by [`TURN_DEADLINE`].
+//! Bounds: parts in flight are bounded by [`crate::admission`]; a pause by `PAUSE_MAX`, after which one block is read whoever
+//! waits; the wait for a turn by `TURN_DEADLINE`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
