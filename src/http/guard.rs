@@ -16,7 +16,7 @@ use actix_web::http::uri::Authority;
 use actix_web::middleware::Next;
 use actix_web::{HttpMessage, HttpRequest, ResponseError, web};
 
-use super::{Access, Api, access, observe};
+use super::{Access, Api, Matched, observe};
 use crate::audit::Entry;
 use crate::domain::{Caller, SessionId, Target};
 use crate::error::{Error, ErrorCode, Result};
@@ -107,7 +107,8 @@ fn host(request: &ServiceRequest) -> &str {
 
 /// Finds out who asks; `None` where that does not matter.
 async fn find_caller(request: &ServiceRequest, api: &Api) -> Result<Option<Caller>> {
-    match access(request.match_pattern().as_deref()) {
+    let matched = request.extensions().get::<Matched>().copied();
+    match matched.map_or(Access::Known, |matched| matched.access) {
         Access::Public => Ok(None),
         Access::Known => {
             let mut headers = request.headers().get_all(AUTHORIZATION);
@@ -132,7 +133,8 @@ fn insert<B>(response: &mut ServiceResponse<B>, name: HeaderName, value: &str) {
 fn entry<B>(response: &mut ServiceResponse<B>, api: &Api, address: String) -> Option<Entry> {
     let status = response.status();
     let request = response.request();
-    let action = observe::operation(request.method(), request.match_pattern().as_deref());
+    let matched = request.extensions().get::<Matched>().copied();
+    let action = observe::operation(request.method(), matched?.pattern);
     let is_change = !matches!(*request.method(), Method::GET | Method::HEAD);
     let is_known = action != observe::UNKNOWN_OPERATION;
     if !is_known || !(is_change || status.is_client_error() || status.is_server_error()) {

@@ -20,6 +20,7 @@ pub mod views;
 use std::sync::Arc;
 
 use actix_cors::Cors;
+use actix_web::dev::ServiceRequest;
 use actix_web::http::header::{
     CONTENT_SECURITY_POLICY, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
     X_FRAME_OPTIONS,
@@ -69,8 +70,38 @@ pub enum Access {
 type Handlers = fn(actix_web::Resource) -> actix_web::Resource;
 
 /// Every route: path, who may come, allowed methods, handlers. What is not here is 404; another method is 405. The first that
-/// matches counts.
+/// matches counts, and is found the sooner the further up it stands.
 pub const ROUTES: [(&str, Access, &str, Handlers); 12] = [
+    ("/v1/upload/session", Access::Known, "POST", |it| {
+        it.route(web::post().to(routes::sessions::start_session))
+    }),
+    (
+        "/v1/upload/{session_id}",
+        Access::Known,
+        "PUT, DELETE",
+        |it| {
+            it.route(web::put().to(routes::parts::upload_part))
+                .route(web::delete().to(routes::sessions::abort_session))
+        },
+    ),
+    (
+        "/v1/upload/{session_id}/commit",
+        Access::Known,
+        "POST",
+        |it| it.route(web::post().to(routes::commits::commit_session)),
+    ),
+    (
+        "/v1/upload/{session_id}/inspect",
+        Access::Known,
+        "GET",
+        |it| it.route(web::get().to(routes::sessions::inspect_session)),
+    ),
+    (
+        "/v1/upload/{session_id}/part/{part}",
+        Access::Known,
+        "DELETE",
+        |it| it.route(web::delete().to(routes::parts::delete_part)),
+    ),
     ("/health", Access::Public, "GET, HEAD", |it| {
         it.route(web::get().to(routes::health::health))
             .route(web::head().to(routes::health::health))
@@ -93,42 +124,28 @@ pub const ROUTES: [(&str, Access, &str, Handlers); 12] = [
     ("/.well-known/jwks.json", Access::Public, "GET", |it| {
         it.route(web::get().to(routes::tokens::key_set))
     }),
-    ("/v1/upload/session", Access::Known, "POST", |it| {
-        it.route(web::post().to(routes::sessions::start_session))
-    }),
-    (
-        "/v1/upload/{session_id}/inspect",
-        Access::Known,
-        "GET",
-        |it| it.route(web::get().to(routes::sessions::inspect_session)),
-    ),
-    (
-        "/v1/upload/{session_id}/commit",
-        Access::Known,
-        "POST",
-        |it| it.route(web::post().to(routes::commits::commit_session)),
-    ),
-    (
-        "/v1/upload/{session_id}/part/{part}",
-        Access::Known,
-        "DELETE",
-        |it| it.route(web::delete().to(routes::parts::delete_part)),
-    ),
-    (
-        "/v1/upload/{session_id}",
-        Access::Known,
-        "PUT, DELETE",
-        |it| {
-            it.route(web::put().to(routes::parts::upload_part))
-                .route(web::delete().to(routes::sessions::abort_session))
-        },
-    ),
 ];
 
-/// Who may come to the route with this pattern; what is no route has nothing to guard.
-fn access(pattern: Option<&str>) -> Access {
-    let route = ROUTES.iter().find(|(path, ..)| Some(*path) == pattern);
-    route.map_or(Access::Public, |(_, access, ..)| *access)
+/// The route that a request goes to. Found once for each request: matching costs more than the rest of what a request goes
+/// through before its handler.
+#[derive(Debug, Clone, Copy)]
+struct Matched {
+    /// `None` for what is no route, where there is nothing to guard.
+    pattern: Option<&'static str>,
+    access: Access,
+}
+
+impl Matched {
+    fn of(request: &ServiceRequest) -> Self {
+        let pattern = request.match_pattern();
+        let route = ROUTES
+            .iter()
+            .find(|(path, ..)| Some(*path) == pattern.as_deref());
+        Self {
+            pattern: route.map(|(path, ..)| *path),
+            access: route.map_or(Access::Public, |(_, access, ..)| *access),
+        }
+    }
 }
 
 /// Adds every route to an app.

@@ -8,10 +8,10 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Next;
-use actix_web::web;
+use actix_web::{HttpMessage, web};
 use tracing::Instrument;
 
-use super::Api;
+use super::{Api, Matched};
 
 /// The header in both directions.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -51,7 +51,9 @@ pub async fn observe(
             },
             str::to_owned,
         );
-    let operation = operation(request.method(), request.match_pattern().as_deref());
+    let matched = Matched::of(&request);
+    request.extensions_mut().insert(matched);
+    let operation = operation(request.method(), matched.pattern);
     let (method, path) = (request.method().clone(), request.path().to_owned());
     let span = tracing::info_span!("request", request_id = %id, operation);
     let answered = CURRENT_REQUEST_ID
