@@ -44,6 +44,8 @@ const KILLS_LONG: u64 = 200;
 /// Sweeps run all the time, and sessions come and go from memory.
 const SETTINGS: &[(&str, &str)] = &[
     ("CALVE_CLEANING__INTERVAL", "100ms"),
+    // The long version commits more than so many times, and looks at every snapshot in the end.
+    ("CALVE_TABLES__SNAPSHOTS_MAX", "0"),
     ("CALVE_CLEANING__GRACE", "5s"),
     ("CALVE_SESSIONS__IDLE_IN_MEMORY", "100ms"),
     // Half of the text parts share a file.
