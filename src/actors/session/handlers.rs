@@ -123,19 +123,29 @@ impl Handler<Abort> for SessionActor {
 
     fn handle(&mut self, message: Abort, context: &mut Self::Context) -> Self::Result {
         match self.begin_abort(&message.caller) {
-            Ok(true) => {
-                let (sender, outcome) = oneshot::channel();
-                self.waiting_abort = Some((sender, message.span));
-                self.start_waiting_abort(context);
-                Box::pin(async move {
-                    let ended = |_| Error::internal("the session's actor ended during an abort");
-                    outcome.await.map_err(ended)?
-                })
-            }
-            Ok(false) => std::future::ready(Ok(())).boxed(),
-            Err(error) => std::future::ready(Err(error)).boxed(),
+            Ok(AbortStart::Answered) => return std::future::ready(Ok(())).boxed(),
+            Err(error) => return std::future::ready(Err(error)).boxed(),
+            Ok(AbortStart::Join) => {}
+            Ok(AbortStart::Run) => self.waiting_abort = Some(message.span),
         }
+        let (sender, outcome) = oneshot::channel();
+        self.abort_listeners.push(sender);
+        self.start_waiting_abort(context);
+        Box::pin(async move {
+            let ended = |_| Error::internal("the session's actor ended during an abort");
+            outcome.await.map_err(ended)?
+        })
     }
+}
+
+/// What `begin_abort` found.
+enum AbortStart {
+    /// The session has ended now, in memory: record it.
+    Run,
+    /// That is being recorded: wait for its outcome.
+    Join,
+    /// It was recorded before.
+    Answered,
 }
 
 fn refused(error: Error) -> ResponseActFuture<SessionActor, Result<()>> {
@@ -295,17 +305,21 @@ impl SessionActor {
         Ok((request, start))
     }
 
-    /// Ends the session in memory; `false` when that was done before.
-    fn begin_abort(&mut self, caller: &Caller) -> Result<bool> {
+    /// Ends the session in memory, unless that was done before.
+    fn begin_abort(&mut self, caller: &Caller) -> Result<AbortStart> {
         let now = self.surroundings.clock.now();
+        let is_under_way = !self.abort_listeners.is_empty();
         let session = self.session()?;
         caller.check_see(session)?;
         if session.state == SessionState::Expired {
-            return Ok(false);
+            return Ok(match is_under_way {
+                true => AbortStart::Join,
+                false => AbortStart::Answered,
+            });
         }
         session.check_open(now)?;
         session.state = SessionState::Expired;
-        Ok(true)
+        Ok(AbortStart::Run)
     }
 
     /// Records the end of an aborted session, once no change is under way.
@@ -313,7 +327,7 @@ impl SessionActor {
         if self.changes_under_way > 0 {
             return;
         }
-        let Some((listener, span)) = self.waiting_abort.take() else {
+        let Some(span) = self.waiting_abort.take() else {
             return;
         };
         let Ok(session) = self.session() else {
@@ -342,8 +356,10 @@ impl SessionActor {
                         }
                     }
                 }
-                // A client that went away repeats its request.
-                let _ = listener.send(outcome);
+                for listener in actor.abort_listeners.drain(..) {
+                    // A client that went away repeats its request.
+                    let _ = listener.send(outcome.clone());
+                }
             },
         ));
     }

@@ -10,7 +10,7 @@
 //! for those on their way, and takes none that comes later.
 //!
 //! **Abort.** The session has ended for every message that comes later; its end is recorded once no change is under way, and
-//! taken back when that fails.
+//! taken back when that fails. A repeat joins it.
 //!
 //! **Commit.** Runs detached from the request: a client that goes away does not stop it, and a repeat joins it.
 
@@ -56,8 +56,10 @@ pub(crate) struct SessionActor {
     changes_under_way: usize,
     /// The commit that starts when no change is under way.
     waiting_commit: Option<(CommitRequest, Span)>,
-    /// The abort that is recorded when no change is under way, and who wants to know.
-    waiting_abort: Option<(oneshot::Sender<Result<()>>, Span)>,
+    /// The abort that is recorded when no change is under way.
+    waiting_abort: Option<Span>,
+    /// Who wants the abort's outcome.
+    abort_listeners: Vec<oneshot::Sender<Result<()>>>,
     /// Who wants the running commit's outcome.
     commit_listeners: Vec<oneshot::Sender<Result<CommitReceipt>>>,
     last_activity: Instant,
@@ -92,6 +94,7 @@ impl SessionActor {
             changes_under_way: 0,
             waiting_commit: None,
             waiting_abort: None,
+            abort_listeners: Vec::new(),
             commit_listeners: Vec::new(),
             last_activity: Instant::now(),
         }
