@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 
 use super::tokens::{NewToken, Tokens};
 use crate::audit::{Audit, Entry};
-use crate::domain::Grant;
 use crate::store::credentials::TokenFacts;
 
 /// One command.
@@ -13,16 +12,7 @@ use crate::store::credentials::TokenFacts;
 #[serde(rename_all = "snake_case")]
 pub enum TokenCommand {
     /// Make a token.
-    Create {
-        /// Whose it is.
-        user: String,
-        /// What it allows.
-        grants: Vec<Grant>,
-        /// Whether it may see and abort every session.
-        is_admin: bool,
-        /// When it ends; `None` for never.
-        expires_at: Option<DateTime<Utc>>,
-    },
+    Create(NewToken),
     /// Show every token.
     List,
     /// End a token.
@@ -62,7 +52,7 @@ impl TokenCommand {
     /// Its name in the audit log.
     const fn name(&self) -> &'static str {
         match self {
-            Self::Create { .. } => "create_token",
+            Self::Create(_) => "create_token",
             Self::List => "list_tokens",
             Self::Revoke { .. } => "revoke_token",
             Self::RotateKey => "rotate_key",
@@ -88,18 +78,8 @@ impl TokenCommand {
 
     fn apply(self, tokens: &Tokens) -> Result<TokenAnswer, String> {
         match self {
-            Self::Create {
-                user,
-                grants,
-                is_admin,
-                expires_at,
-            } => {
-                let (token, text) = tokens.create(NewToken {
-                    user,
-                    grants,
-                    is_admin,
-                    expires_at,
-                })?;
+            Self::Create(new) => {
+                let (token, text) = tokens.create(new)?;
                 Ok(TokenAnswer::Created(token, text))
             }
             Self::List => Ok(TokenAnswer::Listed(tokens.list())),

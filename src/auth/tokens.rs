@@ -6,11 +6,12 @@
 //! All tokens are in memory (at most [`TOKENS_MAX`]), so that no request waits for the disk. A change is recorded first.
 
 use std::collections::BTreeMap;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use aws_lc_rs::{hmac, rand};
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Reason;
@@ -31,7 +32,7 @@ const SECRET_BYTES: usize = 32;
 const SIGNING_KEYS_KEPT: usize = 2;
 
 /// What a new token is to be.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewToken {
     /// Whose it is.
     pub user: String,
@@ -49,6 +50,8 @@ pub struct Tokens {
     clock: SharedClock,
     /// The `iss` of our JWTs.
     issuer: String,
+    /// Held by whoever changes anything, over the write to the disk. Requests wait for `state` only, which is never held so long.
+    changing: Mutex<()>,
     state: RwLock<State>,
 }
 
@@ -99,14 +102,15 @@ impl Tokens {
             store,
             clock,
             issuer: issuer.to_owned(),
+            changing: Mutex::default(),
             state: RwLock::new(state),
         })
     }
 
     /// Makes a token. Its text is returned and nowhere else. Blocks.
     pub fn create(&self, new: NewToken) -> Result<(TokenFacts, String), String> {
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        if state.tokens.len() >= TOKENS_MAX {
+        let _changing = self.begin_change();
+        if self.read().tokens.len() >= TOKENS_MAX {
             return Err(format!(
                 "there are {TOKENS_MAX} tokens, which is as many as there may be; revoke those that are not used"
             ));
@@ -123,52 +127,68 @@ impl Tokens {
         };
         let token = AccessToken {
             facts: facts.clone(),
-            hash: hex::encode(hmac::sign(&state.hash_key, secret.as_bytes())),
+            hash: hex::encode(hmac::sign(&self.read().hash_key, secret.as_bytes())),
         };
         self.store
             .put_token(&token)
             .map_err(|error| error.to_string())?;
         let text = format!("{PREFIX}{id}_{secret}");
-        state.tokens.insert(id, token);
+        self.write().tokens.insert(id, token);
         Ok((facts, text))
     }
 
     /// Every token that was not revoked, in order of ids.
     pub fn list(&self) -> Vec<TokenFacts> {
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let state = self.read();
         let tokens = state.tokens.values();
         tokens.map(|token| token.facts.clone()).collect()
     }
 
     /// Ends a token, and every JWT that was made from it. Blocks.
     pub fn revoke(&self, id: &str) -> Result<TokenFacts, String> {
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let _changing = self.begin_change();
+        let state = self.read();
         let revoked = state.tokens.get(id).map(|token| token.facts.clone());
+        drop(state);
         let revoked = revoked.ok_or_else(|| {
             format!("there is no token {id}; `calve token list` shows those there are")
         })?;
         self.store
             .remove_token(id)
             .map_err(|error| error.to_string())?;
-        state.tokens.remove(id);
+        self.write().tokens.remove(id);
         Ok(revoked)
     }
 
     /// Makes a new signing key; JWTs made with the one before are taken until they expire. Gives the new key's id. Blocks.
     pub fn rotate_key(&self) -> Result<String, String> {
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let _changing = self.begin_change();
         let key = SigningKey::make(self.clock.random_id(), self.clock.now())?;
         let id = key.id.clone();
-        let mut record = state.record.clone();
+        let before = self.read().record.clone();
+        let mut record = before.clone();
         record.signing.insert(0, key);
         record.signing.truncate(SIGNING_KEYS_KEPT);
         let signing = signing_keys(&record)?;
         self.store
-            .put_keys(Some(&state.record), &record)
+            .put_keys(Some(&before), &record)
             .map_err(|error| error.to_string())?;
+        let mut state = self.write();
         state.signing = signing;
         state.record = record;
         Ok(id)
+    }
+
+    fn begin_change(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The token that this is the text of.
@@ -177,7 +197,7 @@ impl Tokens {
             .strip_prefix(PREFIX)
             .and_then(|rest| rest.split_once('_'))
             .unwrap_or_default();
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let state = self.read();
         let token = state.tokens.get(id);
         let hash = token.and_then(|token| hex::decode(&token.hash).ok());
         // A token that is not there is compared all the same.
@@ -197,7 +217,7 @@ impl Tokens {
 
     /// The user of a JWT of ours.
     pub(super) fn prove_own_jwt(&self, jwt: &str, now: DateTime<Utc>) -> Result<User, Reason> {
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let state = self.read();
         match own_jwt::verify(jwt, &state.signing, now)? {
             Subject::User(user) => Ok(user),
             Subject::Token(id) => {
@@ -216,14 +236,14 @@ impl Tokens {
         now: DateTime<Utc>,
         lifetime: Duration,
     ) -> Result<String, Reason> {
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let state = self.read();
         let key = state.signing.first().ok_or("there is no signing key")?;
         key.sign(&self.issuer, user, subject, now, lifetime)
     }
 
     /// The public keys (RFC 7517).
     pub(super) fn key_set(&self) -> Value {
-        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let state = self.read();
         let keys: Vec<Value> = state.signing.iter().map(SigningKey::jwk).collect();
         json!({ "keys": keys })
     }

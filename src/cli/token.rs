@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 use super::print;
 use crate::audit::Audit;
 use crate::auth::commands::{TokenAnswer, TokenCommand};
-use crate::auth::tokens::Tokens;
+use crate::auth::tokens::{NewToken, Tokens};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::Config;
 use crate::control;
@@ -146,12 +146,12 @@ impl Action {
                             .to_owned(),
                     );
                 }
-                TokenCommand::Create {
+                TokenCommand::Create(NewToken {
                     user,
                     grants,
                     is_admin: admin,
                     expires_at: expires.at(now)?,
-                }
+                })
             }
             Self::List { .. } => TokenCommand::List,
             Self::Revoke { id } => TokenCommand::Revoke { id },

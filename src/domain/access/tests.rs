@@ -1,3 +1,5 @@
+//! Every decision, for everyone it may be about.
+
 use chrono::{DateTime, TimeDelta};
 use uuid::Uuid;
 
