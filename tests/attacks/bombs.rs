@@ -2,35 +2,14 @@
 
 use std::io::Write;
 
-use flate2::Compression;
-use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
-
 use super::attack::Expected::{Refused, Statuses};
 use super::attack::{Attack, upload};
+use crate::support::codings::{gzip, raw_deflate, zlib};
 
 type Compress = fn(&[u8]) -> Vec<u8>;
 
 /// More than the corpus' limit on decoded bytes.
 const UNFOLDED_BYTES: usize = 48 << 20;
-
-/// One gzip member.
-pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(bytes).expect("compress");
-    encoder.finish().expect("compress")
-}
-
-fn zlib(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(bytes).expect("compress");
-    encoder.finish().expect("compress")
-}
-
-fn raw_deflate(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(bytes).expect("compress");
-    encoder.finish().expect("compress")
-}
 
 fn brotli(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = brotli::CompressorWriter::new(Vec::new(), 4096, 5, 24);

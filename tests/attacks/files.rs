@@ -178,7 +178,7 @@ pub(crate) fn attacks(session: &str) -> Vec<Attack> {
     attacks.push(part(
         "Parquet: thirty million row groups of nothing",
         &[("x-file-name", "a.parquet"), ("content-encoding", "gzip")],
-        &super::bombs::gzip(&footer_alone(&groups)),
+        &crate::support::codings::gzip(&footer_alone(&groups)),
         unreadable(),
     ));
     attacks.push(part(

@@ -3,38 +3,17 @@
 
 use std::io::Write;
 
-use flate2::Compression;
-use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
-
 use crate::support::client::{Headers, Target};
+use crate::support::codings::{gzip, raw_deflate, zlib};
 use crate::support::data::{Expectation, numbered_csv};
 use crate::support::server::TestServer;
 use crate::support::table::assert_table_holds;
-
-/// One gzip member.
-pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(bytes).expect("compress");
-    encoder.finish().expect("compress")
-}
 
 fn gzip_in_members(bytes: &[u8]) -> Vec<u8> {
     // Cut without regard to lines, and with an empty member in between.
     let (first, rest) = bytes.split_at(bytes.len() / 3);
     let (second, third) = rest.split_at(rest.len() / 2 + 1);
     [first, second, b"", third].map(gzip).concat()
-}
-
-fn zlib(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(bytes).expect("compress");
-    encoder.finish().expect("compress")
-}
-
-fn raw_deflate(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(bytes).expect("compress");
-    encoder.finish().expect("compress")
 }
 
 fn brotli(bytes: &[u8]) -> Vec<u8> {

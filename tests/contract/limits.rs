@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::codings::gzip;
 use crate::support::client::{AS_CSV, Target};
+use crate::support::codings::gzip;
 use crate::support::data::numbered_csv_of_bytes;
 use crate::support::raw::RawRequest;
 use crate::support::server::{TestServer, files_below};

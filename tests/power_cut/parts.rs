@@ -1,17 +1,15 @@
 //! Parts of every format. Every row that is ever sent differs from every other.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::sync::Arc;
 
 use arrow_array::{Int64Array, RecordBatch, StringArray};
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::support::client::{AS_CSV, AS_NDJSON, AS_PARQUET, Headers};
+use super::support::codings::gzip;
 use super::support::data::Expectation;
 
 /// How a part is sent.
@@ -100,12 +98,6 @@ fn csv(first: usize, count: usize) -> Vec<u8> {
         writeln!(text, "{number},{}", word(number)).expect("write to a string");
     }
     text.into_bytes()
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(bytes).expect("write to memory");
-    encoder.finish().expect("write to memory")
 }
 
 fn ndjson(first: usize, count: usize) -> Vec<u8> {

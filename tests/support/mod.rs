@@ -13,6 +13,7 @@
 )]
 
 pub mod client;
+pub mod codings;
 pub mod data;
 pub mod python;
 pub mod random;

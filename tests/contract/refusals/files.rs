@@ -10,8 +10,8 @@ use calve::error::ErrorCode;
 use parquet::arrow::ArrowWriter;
 
 use super::Refusals;
-use crate::codings::gzip;
 use crate::support::client::{AS_CSV, AS_NDJSON, AS_PARQUET, Api, Headers};
+use crate::support::codings::gzip;
 use crate::support::server::TestServer;
 
 pub(super) fn note(found: &mut Refusals) {
