@@ -30,6 +30,7 @@ mod header;
 mod oddities;
 mod plain;
 mod records;
+pub mod sample;
 pub mod sniff;
 mod table;
 

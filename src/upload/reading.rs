@@ -11,7 +11,8 @@ use crate::error::Result;
 use crate::ingest::charset::{self, CharsetReader};
 use crate::ingest::convert::{self, Discovered, Source};
 use crate::ingest::csv::dialect::{Dialect, Given};
-use crate::ingest::csv::sniff::{self, Sample};
+use crate::ingest::csv::sample::{SAMPLE_BYTES, Sample};
+use crate::ingest::csv::sniff;
 use crate::ingest::format::{self, Hints};
 use crate::ingest::part_bytes::PartBytes;
 use crate::ingest::{Limits, codec, text};
@@ -81,15 +82,15 @@ impl HowToRead {
 
     /// Finds how a CSV part is written.
     fn dialect(&self, bytes: &PartBytes, coding: Coding, kind: PartKind) -> Result<sniff::Found> {
-        let start = self.decoded_start(bytes, coding, sniff::SAMPLE_BYTES)?;
+        let start = self.decoded_start(bytes, coding, SAMPLE_BYTES)?;
         let given = &self.given;
         let charset = given.charset.unwrap_or_else(|| charset::detect(&start));
         let decoded = codec::open(bytes, coding, self.limits.decoded_bytes_max);
         let decoded = decoded.map_err(|error| convert::format_error(error.into()))?;
         let text = CharsetReader::new(decoded, charset);
-        let text = first_bytes(text, sniff::SAMPLE_BYTES, start.len())?;
+        let text = first_bytes(text, SAMPLE_BYTES, start.len())?;
         let sample = Sample {
-            is_whole: text.len() < sniff::SAMPLE_BYTES,
+            is_whole: text.len() < SAMPLE_BYTES,
             bytes: &text,
         };
         let mut found = sniff::sniff(sample, text::usual_delimiter(kind), given);

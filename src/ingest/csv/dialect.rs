@@ -51,6 +51,25 @@ pub enum Newline {
 }
 
 impl Newline {
+    /// What ends the lines of this text.
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        let (mut lf, mut crlf, mut cr) = (0, 0, 0);
+        for at in memchr::memchr2_iter(b'\n', b'\r', bytes) {
+            match (bytes[at], bytes.get(at + 1)) {
+                (b'\r', Some(b'\n')) => crlf += 1,
+                (b'\r', _) => cr += 1,
+                _ if at > 0 && bytes[at - 1] == b'\r' => {}
+                _ => lf += 1,
+            }
+        }
+        match (lf, crlf, cr) {
+            (_, 0, 0) => Self::Lf,
+            (0, _, 0) => Self::Crlf,
+            (0, 0, _) => Self::Cr,
+            _ => Self::Mixed,
+        }
+    }
+
     /// Its name in answers.
     pub const fn name(self) -> &'static str {
         match self {
@@ -172,6 +191,18 @@ impl Dialect {
             nulls: None,
             ragged: Ragged::WhenClear,
         }
+    }
+
+    /// Whether this is RFC 4180 with this delimiter, as far as it tells what the cells of a row are.
+    pub fn is_standard(&self, delimiter: u8) -> bool {
+        let told = Self {
+            charset: self.charset,
+            newline: self.newline,
+            nulls: self.nulls.clone(),
+            ragged: self.ragged,
+            ..Self::standard(delimiter)
+        };
+        *self == told
     }
 
     /// What the sender should know of a header that nobody told us of.

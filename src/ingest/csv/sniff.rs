@@ -9,21 +9,22 @@
 //!
 //! Small parts cost little else than this, so nothing is allocated for a cell, and what cannot make a reading the best is not
 //! looked at: a quote that never stands where a field starts, the rest of a sample whose first rows are no table, values where
-//! the rows alone are worse.
+//! the rows alone are worse, and what follows on rows that leave no doubt.
 
 use super::dialect::{Comments, Delimiter, Dialect, Escape, Given, Newline, Ragged};
 use super::records::{Cell, Record, RecordSlice, Records};
+use super::sample::{SAMPLE_BYTES, Sample};
 use super::table::{self, Table};
 use super::{CsvLimits, CsvReader};
 
-/// Bytes of the start of a part that are looked at.
-pub const SAMPLE_BYTES: usize = 128 << 10;
+/// Records that those must have.
+const START_RECORDS_MIN: usize = 50;
 /// Records that are looked at.
 const RECORDS_MAX: usize = 300;
 /// Fields that are looked at.
 const FIELDS_MAX: usize = 20_000;
 /// Delimiters, the likelier first.
-const DELIMITERS: [u8; 5] = [b',', b'\t', b';', b'|', b' '];
+pub(super) const DELIMITERS: [u8; 5] = [b',', b'\t', b';', b'|', b' '];
 /// Delimiters that are looked for where none of those makes a table.
 const RARE_DELIMITERS: [u8; 5] = [0x01, 0x1f, b'^', b'~', b':'];
 /// How much better a less likely reading must be.
@@ -32,15 +33,6 @@ const LEAD: f64 = 1.02;
 const USUAL: f64 = 1.05;
 /// What a blank counts that is not surely a delimiter.
 const DOUBTFUL_BLANK: f64 = 0.001;
-
-/// The start of a part, in UTF-8.
-#[derive(Debug, Clone, Copy)]
-pub struct Sample<'a> {
-    /// At most [`SAMPLE_BYTES`].
-    pub bytes: &'a [u8],
-    /// Whether that is all of the part.
-    pub is_whole: bool,
-}
 
 /// What the start of a part tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,11 +56,25 @@ impl From<Dialect> for Found {
 
 /// The dialect of a part that starts like this. `usual` is the delimiter that its format's name promises.
 pub fn sniff(sample: Sample<'_>, usual: u8, given: &Given) -> Found {
-    let Some(reading) = likeliest_reading(sample, usual, given) else {
-        return Dialect::standard(usual).into();
+    let of_start = sample.start().and_then(|start| {
+        let reading = likeliest_reading(start, usual, given)?;
+        let found = found(&reading, given);
+        (reading.is_all_alike() && found.dialect.is_standard(usual)).then_some(found)
+    });
+    let mut found = match of_start {
+        Some(found) => found,
+        None => match likeliest_reading(sample, usual, given) {
+            Some(reading) => found(&reading, given),
+            None => Dialect::standard(usual).into(),
+        },
     };
+    found.dialect.newline = Newline::of(sample.bytes);
+    found
+}
+
+/// What a reading tells.
+fn found(reading: &Reading, given: &Given) -> Found {
     let mut dialect = reading.dialect.clone();
-    dialect.newline = newline(sample.bytes);
     if given.delimiter.is_none() {
         dialect.blank_after_delimiter = reading.has_blanks_after_delimiters();
     }
@@ -243,24 +249,6 @@ fn escapes(sample: Sample<'_>, quote: Option<u8>, given: &Given) -> &'static [Es
     }
 }
 
-fn newline(bytes: &[u8]) -> Newline {
-    let (mut lf, mut crlf, mut cr) = (0, 0, 0);
-    for at in memchr::memchr2_iter(b'\n', b'\r', bytes) {
-        match (bytes[at], bytes.get(at + 1)) {
-            (b'\r', Some(b'\n')) => crlf += 1,
-            (b'\r', _) => cr += 1,
-            _ if at > 0 && bytes[at - 1] == b'\r' => {}
-            _ => lf += 1,
-        }
-    }
-    match (lf, crlf, cr) {
-        (_, 0, 0) => Newline::Lf,
-        (0, _, 0) => Newline::Crlf,
-        (0, 0, _) => Newline::Cr,
-        _ => Newline::Mixed,
-    }
-}
-
 /// A sample, read in one dialect.
 struct Reading {
     dialect: Dialect,
@@ -421,6 +409,15 @@ impl Reading {
     /// Whether most records have one length, and more than one cell.
     fn is_likely_a_table(&self) -> bool {
         self.length > 1 && self.fitting().count() * 10 >= self.records().len() * 9
+    }
+
+    /// Whether there are many rows without anything unusual.
+    fn is_all_alike(&self) -> bool {
+        self.records().len() >= START_RECORDS_MIN
+            && self.fitting().count() == self.records().len()
+            && self.length > 1
+            && self.stray_quotes == 0
+            && !self.has_failed
     }
 
     /// Whether a delimiter that is rarely one must be one here: all rows have one length, and words stand above numbers or

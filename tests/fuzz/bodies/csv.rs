@@ -6,7 +6,8 @@ use calve::domain::part::PartIssue;
 use calve::ingest::FormatError;
 use calve::ingest::charset::{self, CharsetReader};
 use calve::ingest::csv::dialect::{Charset, Dialect, Given};
-use calve::ingest::csv::sniff::{self, Found, Sample};
+use calve::ingest::csv::sample::{SAMPLE_BYTES, Sample};
+use calve::ingest::csv::sniff::{self, Found};
 use calve::ingest::csv::{CsvLimits, CsvReader};
 use calve::ingest::raw::RawBatch;
 
@@ -82,14 +83,14 @@ pub fn check(data: &[u8]) {
 
 /// As [`calve::upload`] finds it.
 fn find(content: &[u8], given: &Given) -> std::io::Result<Found> {
-    let start = &content[..content.len().min(sniff::SAMPLE_BYTES)];
+    let start = &content[..content.len().min(SAMPLE_BYTES)];
     let charset = given.charset.unwrap_or_else(|| charset::detect(start));
     let mut bytes = Vec::new();
     CharsetReader::new(content, charset)
-        .take(sniff::SAMPLE_BYTES as u64)
+        .take(SAMPLE_BYTES as u64)
         .read_to_end(&mut bytes)?;
     let sample = Sample {
-        is_whole: bytes.len() < sniff::SAMPLE_BYTES,
+        is_whole: bytes.len() < SAMPLE_BYTES,
         bytes: &bytes,
     };
     let mut found = sniff::sniff(sample, b',', given);
