@@ -18,6 +18,7 @@ mod peers;
 mod python;
 mod table;
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
@@ -48,6 +49,8 @@ struct Harness {
     calve: PathBuf,
     rounds: usize,
     folder: TempDir,
+    /// What servers left, removed at the end.
+    kept: RefCell<Vec<TempDir>>,
 }
 
 impl Harness {
@@ -103,6 +106,7 @@ fn main() {
         calve: arguments.calve,
         rounds: arguments.rounds.max(1),
         folder: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary folder"),
+        kept: RefCell::default(),
     };
     limits::print(harness.folder());
     table::print_heading();

@@ -34,13 +34,25 @@ pub enum Kind {
 pub struct Running {
     pub peer: Peer,
     pub pid: u32,
-    _server: Server,
+    server: Server,
 }
 
-#[expect(dead_code, reason = "held for their ends")]
 enum Server {
     Own(OwnServer),
     Other(Terminated, TempDir),
+}
+
+impl Running {
+    /// Ends the server and gives its folder.
+    pub fn end(self) -> TempDir {
+        match self.server {
+            Server::Own(server) => server.kill(),
+            Server::Other(process, folder) => {
+                drop(process);
+                folder
+            }
+        }
+    }
 }
 
 /// A child process that is asked to end, and waited for: a killed nginx would leave its workers behind.
@@ -73,7 +85,7 @@ impl Kind {
             return Some(Running {
                 peer,
                 pid,
-                _server: Server::Own(server),
+                server: Server::Own(server),
             });
         }
         let folder = tempfile::tempdir_in(harness.folder()).expect("a temporary folder");
@@ -92,7 +104,7 @@ impl Kind {
         Some(Running {
             peer,
             pid,
-            _server: Server::Other(process, folder),
+            server: Server::Other(process, folder),
         })
     }
 }
