@@ -8,8 +8,8 @@
 //! **Bytes staged** are counted in memory: changed with every part that is recorded or removed, and set right by every sweep, which
 //! looks at the files. From a start to the end of its first sweep the count is too low, so the limit is soft.
 //!
-//! **Buffers.** A part collects a block of its body before a thread writes that. All parts in flight share `BUFFERS_BYTES_MAX`
-//! for it: the more there are, the smaller are their blocks.
+//! **Buffers.** A part collects a block of its body while a thread writes the one before. All parts in flight share
+//! `BUFFERS_BYTES_MAX` for both: the more there are, the smaller are their blocks.
 //!
 //! Nothing here waits: what does not fit is refused at once, and its client comes again.
 
@@ -28,6 +28,8 @@ use crate::store::packs::PACKED_BYTES_MAX;
 
 /// Bytes of bodies in memory, of all parts that are received into files.
 const BUFFERS_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Blocks of one part in memory.
+const BLOCKS_PER_PART: usize = 2;
 /// Block of one part: at least as much as comes from a socket at once, and no more than helps.
 const BLOCK_BYTES: RangeInclusive<usize> = 32 * 1024..=256 * 1024;
 
@@ -156,7 +158,8 @@ impl Admitted {
     pub fn block_bytes(&self) -> usize {
         let free = self.place.semaphore().available_permits();
         let in_flight = self.in_flight_max.saturating_sub(free).max(1);
-        (BUFFERS_BYTES_MAX / in_flight).clamp(*BLOCK_BYTES.start(), *BLOCK_BYTES.end())
+        let each = BUFFERS_BYTES_MAX / BLOCKS_PER_PART / in_flight;
+        each.clamp(*BLOCK_BYTES.start(), *BLOCK_BYTES.end())
     }
 
     /// Another block is about to be written: refuses when the reserve is touched. Blocks.
@@ -223,7 +226,10 @@ mod tests {
         for _ in 0..512 {
             admitted.push(admission.admit(Some(1)).await.unwrap());
         }
-        assert_eq!(admitted[0].block_bytes() * 512, BUFFERS_BYTES_MAX);
+        assert_eq!(
+            admitted[0].block_bytes() * BLOCKS_PER_PART * 512,
+            BUFFERS_BYTES_MAX
+        );
         admitted.truncate(1);
         assert_eq!(admitted[0].block_bytes(), *BLOCK_BYTES.end());
     }

@@ -12,6 +12,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -125,13 +126,18 @@ pub fn write_new_files(files: &[NewFile], mut written: Vec<(Artifact, File)>) ->
         written.push((new.artifact, file));
     }
     for (_, file) in &written {
-        // Only a hint: dirty pages of a file that is not needed in memory are written soon.
-        let _ = rustix::fs::fadvise(file, 0, None, Advice::DontNeed);
+        begin_to_write(file, 0, None);
     }
     for (artifact, file) in &written {
         sync_file(*artifact, file)?;
     }
     Ok(())
+}
+
+/// Asks the kernel to write what is dirty in `length` bytes of a file from `from` on, or in all that follows, and waits for nothing.
+/// Only a hint: dirty pages of a file that is said to be needed no more are written soon, and stay in memory meanwhile.
+pub fn begin_to_write(file: &File, from: u64, length: Option<NonZeroU64>) {
+    let _ = rustix::fs::fadvise(file, from, length, Advice::DontNeed);
 }
 
 /// Replaces a file, atomically for readers. It is not durable: a power cut may leave the old file, the new one, or one that is

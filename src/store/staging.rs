@@ -1,11 +1,12 @@
 //! Receives a part's body into the staging folder and gives its files their final names.
 //!
-//! The body goes from the socket to a file in blocks, the smaller the more parts are received at once; one that is small ([`Start`]) is held whole and goes into a pack. It
-//! never passes through an actor. Until [`StagedFiles::keep`] is called, dropping [`StagedFiles`] removes the files: a client that goes
+//! The body goes from the socket to a file in blocks, the smaller the more parts are received at once; one block is written while
+//! the next arrives. A body that is small ([`Start`]) is held whole and goes into a pack. It never passes through an actor. Until [`StagedFiles::keep`] is called, dropping [`StagedFiles`] removes the files: a client that goes
 //! away, a refusal, and a message that is never delivered all leave nothing behind.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{ErrorKind, IoSlice, Write};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use actix_web::error::PayloadError;
 use bytes::Bytes;
 use futures_util::Stream;
+use tokio::task::JoinHandle;
 
 use super::durable;
 use super::fault::Artifact;
@@ -24,6 +26,9 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::ingest::arrival::Arrival;
 use crate::ingest::digest::{ExpectedDigests, Hasher};
 use crate::upload::turns::Turns;
+
+/// Bytes of a part after which the disk begins to write them: what is left for the sync at the end is no more.
+const BEGIN_TO_WRITE_BYTES: u64 = 2 * 1024 * 1024;
 
 /// A part's files, or its place in a pack: removed when the last clone of this is dropped, unless they are kept.
 #[derive(Debug, Clone)]
@@ -154,7 +159,7 @@ pub async fn receive<S>(
 where
     S: Stream<Item = std::result::Result<Bytes, PayloadError>> + Unpin,
 {
-    let mut sink = Some(sink);
+    let mut writing = Writing::Done(sink);
     let mut is_end = start.is_whole;
     let (mut block, mut wire_bytes) = (start.chunks, start.bytes);
     let mut block_bytes: usize = block.iter().map(Bytes::len).sum();
@@ -173,17 +178,15 @@ where
             }
         }
         if block_bytes >= reception.admitted.block_bytes() || (is_end && block_bytes > 0) {
-            let taken = std::mem::take(&mut block);
+            let sink = writing.end().await?;
+            writing = sink.begin(std::mem::take(&mut block));
             block_bytes = 0;
-            if let Some(ready) = sink.take() {
-                sink = Some(ready.write(taken).await?);
-            }
         }
         if is_end {
             break;
         }
     }
-    let sink = sink.ok_or_else(|| Error::internal("the part's file is gone"))?;
+    let sink = writing.end().await?;
     reception.arrival.complete();
     Ok(Received {
         wire_bytes,
@@ -209,6 +212,9 @@ pub fn check_size(wire_bytes: u64, wire_bytes_max: u64) -> Result<()> {
 #[derive(Debug)]
 pub struct Sink {
     file: File,
+    written_bytes: u64,
+    /// Of those, the bytes that the kernel was asked to write.
+    begun_bytes: u64,
     hasher: Hasher,
     admitted: Arc<Admitted>,
     arrival: Arc<Arrival>,
@@ -227,26 +233,67 @@ impl Sink {
         let file = created.await?;
         Ok(Self {
             file,
+            written_bytes: 0,
+            begun_bytes: 0,
             hasher: Hasher::new(reception.digests.clone()),
             admitted: reception.admitted.clone(),
             arrival: reception.arrival.clone(),
         })
     }
 
-    async fn write(mut self, block: Vec<Bytes>) -> Result<Self> {
-        blocking(move || {
-            let block_bytes = block.iter().map(Bytes::len).sum::<usize>();
-            self.admitted.write(block_bytes as u64)?;
-            for bytes in &block {
-                self.hasher.update(bytes);
-                self.file
-                    .write_all(bytes)
-                    .map_err(|error| Error::storage("writing a part's file", &error))?;
-            }
-            self.arrival.advance(block_bytes as u64);
-            Ok(self)
-        })
-        .await
+    fn begin(self, block: Vec<Bytes>) -> Writing {
+        Writing::Block(tokio::task::spawn_blocking(move || self.write(&block)))
+    }
+
+    /// Blocks.
+    fn write(mut self, block: &[Bytes]) -> Result<Self> {
+        let block_bytes = block.iter().map(Bytes::len).sum::<usize>();
+        self.admitted.write(block_bytes as u64)?;
+        for bytes in block {
+            self.hasher.update(bytes);
+        }
+        write_all_of(&self.file, block)
+            .map_err(|error| Error::storage("writing a part's file", &error))?;
+        self.arrival.advance(block_bytes as u64);
+        self.written_bytes += block_bytes as u64;
+        let fresh = NonZeroU64::new(self.written_bytes - self.begun_bytes);
+        if fresh.is_some_and(|bytes| bytes.get() >= BEGIN_TO_WRITE_BYTES) {
+            durable::begin_to_write(&self.file, self.begun_bytes, fresh);
+            self.begun_bytes = self.written_bytes;
+        }
+        Ok(self)
+    }
+}
+
+/// Writes several pieces at once, which costs the kernel less than one by one.
+fn write_all_of(mut file: &File, pieces: &[Bytes]) -> std::io::Result<()> {
+    let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+    let mut left = slices.as_mut_slice();
+    // Pieces of nothing are done.
+    IoSlice::advance_slices(&mut left, 0);
+    while !left.is_empty() {
+        match file.write_vectored(left) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut left, written),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// A part's file, on its way through the blocking threads. Dropped, what was begun is done, and its file is closed.
+enum Writing {
+    Block(JoinHandle<Result<Sink>>),
+    Done(Sink),
+}
+
+impl Writing {
+    async fn end(self) -> Result<Sink> {
+        match self {
+            Self::Block(writing) => writing.await.map_err(Error::internal)?,
+            Self::Done(sink) => Ok(sink),
+        }
     }
 }
 
