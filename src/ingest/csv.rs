@@ -260,6 +260,9 @@ impl<R: Read> CsvReader<R> {
                 RecordStart::Field => break,
             }
         }
+        if self.take_bare_record(records) {
+            return Ok(true);
+        }
         let first_line = self.line;
         for field_index in 0..self.limits.columns_max {
             let field = self.read_field(field_index)?;

@@ -8,13 +8,19 @@ use std::io::Read;
 
 use super::CsvReader;
 use super::dialect::{Comments, Dialect, Escape};
+use super::records::Records;
 use super::table::COMMENT;
 use crate::ingest::looks::Looks;
 use crate::ingest::raw::RawBatch;
 use crate::schema::evidence::CellKind;
 
+/// Longest record that is taken whole.
+const BARE_RECORD_BYTES_MAX: usize = 16 << 10;
+
 /// What is known of a dialect's plain rows, and how often there are any.
 pub(super) struct PlainRows {
+    /// Whether there can be any.
+    are_possible: bool,
     /// For every byte whether it ends a bare field or has no place in one.
     is_special: [bool; 256],
     pub(super) looks: Looks,
@@ -31,6 +37,7 @@ impl PlainRows {
             && !dialect.doubled_delimiter
             && !dialect.blank_after_delimiter;
         Self {
+            are_possible: has_plain_rows,
             is_special,
             looks: Looks::new(has_plain_rows),
         }
@@ -110,6 +117,30 @@ impl<R: Read> CsvReader<R> {
         Some(if is_crlf { at + 1 } else { at })
     }
 
+    /// Adds the next record if it lies whole in the buffer and none of its fields has a quote or anything else that takes a closer
+    /// look; false, and nothing is taken, when it is another one. No newline comes next.
+    pub(super) fn take_bare_record(&mut self, records: &mut Records) -> bool {
+        let available = self.source.available();
+        let near = &available[..available.len().min(BARE_RECORD_BYTES_MAX)];
+        let Some(end) = memchr::memchr(b'\n', near).filter(|_| self.plain.are_possible) else {
+            return false;
+        };
+        let bytes = available[..end].strip_suffix(b"\r");
+        let bytes = bytes.unwrap_or(&available[..end]);
+        let quote = self.dialect.quote.unwrap_or(b'\r');
+        let delimiter = self.dialect.delimiter;
+        let is_bare = bytes.len() <= self.limits.field_bytes_max
+            && memchr::memchr3(quote, b'\r', 0, bytes).is_none()
+            && memchr::memchr_iter(delimiter, bytes).count() < self.limits.columns_max;
+        let Some(text) = std::str::from_utf8(bytes).ok().filter(|_| is_bare) else {
+            return false;
+        };
+        records.push_bare_record(text, delimiter, self.line);
+        self.source.consume(end + 1);
+        self.line += 1;
+        true
+    }
+
     fn plain_field<'a>(&self, text: &'a str, start: usize) -> Option<Found<'a>> {
         let rest = &text.as_bytes()[start..];
         let is_special = |byte: &u8| self.plain.is_special[usize::from(*byte)];
@@ -139,5 +170,61 @@ impl<R: Read> CsvReader<R> {
             is_quoted: true,
             end: start + length + 1,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ingest::csv::CsvLimits;
+
+    type Seen = Vec<(u64, Vec<(String, bool)>)>;
+
+    /// All records up to the end or an error; whether there was one.
+    fn records(text: &[u8], dialect: &Dialect, are_possible: bool) -> (Seen, bool) {
+        let limits = CsvLimits {
+            columns_max: 4,
+            field_bytes_max: 12,
+        };
+        let mut reader = CsvReader::before_header(text, dialect.clone(), limits, 64).unwrap();
+        reader.plain.are_possible &= are_possible;
+        let mut records = Records::default();
+        let has_failed = loop {
+            match reader.next_record(&mut records) {
+                Ok(true) => {}
+                Ok(false) => break false,
+                Err(_) => break true,
+            }
+        };
+        let seen = records.as_slice().iter().map(|record| {
+            let cells = record.cells();
+            let cells = cells.map(|cell| (cell.text.to_owned(), cell.is_quoted));
+            (record.line(), cells.collect())
+        });
+        (seen.collect(), has_failed)
+    }
+
+    proptest! {
+        #[test]
+        fn whole_records_are_as_field_by_field(
+            pieces in prop::collection::vec(
+                prop::sample::select(vec!["a", "bc", ",", ";", "\"", "'", " ", "\n", "\r\n", "\r", "\0", "é", "\\", "#"]),
+                0..40,
+            ),
+            quote in prop::sample::select(vec![Some(b'"'), Some(b'\''), None]),
+            has_blanks in any::<bool>(),
+            is_cut_character in any::<bool>(),
+        ) {
+            let mut text = pieces.concat().into_bytes();
+            text.extend_from_slice(if is_cut_character { b"\xC3\n" } else { b"" });
+            let dialect = Dialect {
+                quote,
+                blank_after_delimiter: has_blanks,
+                ..Dialect::standard(b',')
+            };
+            prop_assert_eq!(records(&text, &dialect, true), records(&text, &dialect, false));
+        }
     }
 }

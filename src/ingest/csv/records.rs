@@ -19,7 +19,8 @@ pub(super) struct Records {
 }
 
 struct CellPlace {
-    /// Where its text ends, and that of the next one starts.
+    /// Where its text is.
+    start: usize,
     end: usize,
     is_quoted: bool,
     /// Found when it is first asked for.
@@ -57,9 +58,28 @@ pub(super) struct Cell<'a> {
 impl Records {
     /// Adds a cell to the record that is being added.
     pub(super) fn push_cell(&mut self, text: &str, is_quoted: bool) {
+        let start = self.text.len();
         self.text.push_str(text);
+        self.push_place(start, self.text.len(), is_quoted);
+    }
+
+    /// Adds a record whose fields are all that lies between the delimiters.
+    pub(super) fn push_bare_record(&mut self, text: &str, delimiter: u8, line: u64) {
+        let start = self.text.len();
+        self.text.push_str(text);
+        let mut cell_start = start;
+        for at in memchr::memchr_iter(delimiter, text.as_bytes()) {
+            self.push_place(cell_start, start + at, false);
+            cell_start = start + at + 1;
+        }
+        self.push_place(cell_start, self.text.len(), false);
+        self.end_record(line);
+    }
+
+    fn push_place(&mut self, start: usize, end: usize, is_quoted: bool) {
         self.cells.push(CellPlace {
-            end: self.text.len(),
+            start,
+            end,
             is_quoted,
             is_datum: OnceCell::new(),
         });
@@ -152,12 +172,9 @@ impl<'a> Record<'a> {
 
 impl Records {
     fn cell(&self, index: usize) -> Cell<'_> {
-        let start = index
-            .checked_sub(1)
-            .map_or(0, |before| self.cells[before].end);
         let place = &self.cells[index];
         Cell {
-            text: &self.text[start..place.end],
+            text: &self.text[place.start..place.end],
             is_quoted: place.is_quoted,
             is_datum: &place.is_datum,
         }

@@ -272,13 +272,14 @@ struct SureRows {
 }
 
 impl SureRows {
-    fn add(&mut self, record: Record<'_>) {
+    /// Looks for quotes where quotes are what it is about.
+    fn add(&mut self, record: Record<'_>, looks_for_quotes: bool) {
         if record.starts_like_a_comment() {
             return;
         }
         let length = *self.length.get_or_insert(record.len());
         self.have_two_lengths |= length != record.len();
-        self.end_with_quotes |= record.cells().any(ends_with_quote);
+        self.end_with_quotes |= looks_for_quotes && record.cells().any(ends_with_quote);
     }
 }
 
@@ -307,6 +308,7 @@ impl Reading {
             field_bytes_max: SAMPLE_BYTES,
         };
         let skipped_lines = dialect.skipped_lines;
+        let looks_for_quotes = dialect.quote.is_none();
         let buffer_bytes = sample.bytes.len().max(1);
         let Ok(mut reader) = CsvReader::before_header(sample.bytes, dialect, limits, buffer_bytes)
         else {
@@ -331,7 +333,7 @@ impl Reading {
             let mut last = reading.records().iter().rev();
             fields += last.next().map_or(0, Record::len);
             if let Some(before) = last.next() {
-                sure_rows.add(before);
+                sure_rows.add(before, looks_for_quotes);
             }
             if !is_worth_it(&sure_rows) {
                 return None;
