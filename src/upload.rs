@@ -186,6 +186,7 @@ impl Uploads {
         bytes: Bytes,
         reception: &Reception,
     ) -> Result<Option<Staged>> {
+        let _coming = self.surroundings.journal.announce();
         let turn = turn(&self.small).await?;
         let how = self.how_to_read(upload, lease);
         let (packs, reception) = (self.surroundings.packs.clone(), reception.clone());

@@ -91,25 +91,29 @@ pub(super) fn discover(
             "the objects have no keys, so there is no column to keep their rows in; give each at least one key",
         )));
     }
-    let fields = file_fields(&columns, table);
+    let fields = || file_fields(&columns, table);
     let file = match early {
         Some((_, writer)) => writer.finish()?,
         None if rows > 0 && (output.is_some() || table.is_some()) => {
             let dates = dates(reader.columns(), &evidence);
-            let mut writer = TextWriter::new(output, fields.clone(), &dates, Content::default())?;
+            let mut writer = TextWriter::new(output, fields(), &dates, Content::default())?;
             read_into(source, &mut writer)?;
             writer.finish()?
         }
         None => None,
     };
     let file_bytes = file.map(UnsyncedFile::sync).transpose()?;
+    let data_file = file_bytes.map(|file_bytes| DataFileRecord {
+        file_bytes,
+        fields: fields(),
+    });
     Ok(Discovered {
         rows,
         decoded_bytes: reader.decoded_bytes(),
         issues: [reader.issues(), text_issues(&columns)].concat(),
         columns: column_records(columns, evidence),
         csv: reader.dialect(),
-        data_file: file_bytes.map(|file_bytes| DataFileRecord { file_bytes, fields }),
+        data_file,
         parquet: None,
     })
 }
