@@ -52,6 +52,9 @@ use crate::upload::turns::Turns;
 const ARBITERS: usize = 2;
 /// Small parts read at once, for every part that may be converted. They are quick, and do not wait for large ones.
 const SMALL_PARTS_PER_CONVERSION: usize = 2;
+/// Threads for blocking work of requests. Of what they do only reading parts that still arrive waits for others, and of those there
+/// are few; beyond as many as disks and cores keep busy, threads only take memory.
+const BLOCKING_THREADS_MAX: usize = 128;
 /// How long an idle connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long a connection stays open after an answer that came before the body was read: a client that is
@@ -360,6 +363,7 @@ fn listen(api: Api, tls: Option<ServerConfig>) -> Result<Listening, String> {
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let server = server
         .workers(workers)
+        .worker_max_blocking_threads(BLOCKING_THREADS_MAX.div_ceil(workers))
         .max_connections(server_config.connections_max.div_ceil(workers))
         .disable_signals()
         .keep_alive(KEEP_ALIVE)
