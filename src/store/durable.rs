@@ -201,17 +201,22 @@ pub fn rename_folder(artifact: Artifact, from: &Path, to: &Path) -> io::Result<(
     sync_folder(artifact, parent_of(to))
 }
 
-/// Makes every file and folder below `folder`, and the folder itself, durable.
+/// Makes every file and folder below `folder`, and the folder itself, durable. All that is in it is one step, however many files
+/// there are.
 pub fn sync_tree(artifact: Artifact, folder: &Path) -> io::Result<()> {
+    step(Operation::Sync, artifact, || sync_below(folder))?;
+    sync_folder(artifact, folder)
+}
+
+fn sync_below(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
-            sync_tree(artifact, &entry.path())?;
-        } else {
-            sync_file(artifact, &File::open(entry.path())?)?;
+            sync_below(&entry.path())?;
         }
+        File::open(entry.path())?.sync_all()?;
     }
-    sync_folder(artifact, folder)
+    Ok(())
 }
 
 /// Keeps room on the disk for a file to grow into, without changing its length. File systems that cannot do that count as

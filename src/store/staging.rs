@@ -159,7 +159,7 @@ pub async fn receive<S>(
 where
     S: Stream<Item = std::result::Result<Bytes, PayloadError>> + Unpin,
 {
-    let mut writing = Writing::Done(sink);
+    let mut writing = Writing::Done(Box::new(sink));
     let mut is_end = start.is_whole;
     let (mut block, mut wire_bytes) = (start.chunks, start.bytes);
     let mut block_bytes: usize = block.iter().map(Bytes::len).sum();
@@ -285,14 +285,14 @@ fn write_all_of(mut file: &File, pieces: &[Bytes]) -> std::io::Result<()> {
 /// A part's file, on its way through the blocking threads. Dropped, what was begun is done, and its file is closed.
 enum Writing {
     Block(JoinHandle<Result<Sink>>),
-    Done(Sink),
+    Done(Box<Sink>),
 }
 
 impl Writing {
     async fn end(self) -> Result<Sink> {
         match self {
             Self::Block(writing) => writing.await.map_err(Error::internal)?,
-            Self::Done(sink) => Ok(sink),
+            Self::Done(sink) => Ok(*sink),
         }
     }
 }
