@@ -270,6 +270,14 @@ static int recorded_rename(int from_at, const char *from, int to_at, const char 
     return failed;
 }
 
+/* Writes the first part that is not empty, as any call may: it is asked again for the others. */
+static ssize_t recorded_writev(int fd, const struct iovec *parts, int count) {
+    if (!inode_of(fd)) return syscall(SYS_writev, fd, parts, count);
+    int first = 0;
+    while (first + 1 < count && !parts[first].iov_len) first++;
+    return count ? recorded_write(fd, parts[first].iov_base, parts[first].iov_len, -1) : 0;
+}
+
 static void refuse(int fd, const char *name) {
     if (!inode_of(fd)) return;
     begin();
@@ -287,7 +295,7 @@ int openat64(int at, const char *path, int flags, ...) { return recorded_open(at
 ssize_t write(int fd, const void *bytes, size_t count) { return recorded_write(fd, bytes, count, -1); }
 ssize_t pwrite(int fd, const void *bytes, size_t count, off_t offset) { return recorded_write(fd, bytes, count, offset); }
 ssize_t pwrite64(int fd, const void *bytes, size_t count, off_t offset) { return recorded_write(fd, bytes, count, offset); }
-ssize_t writev(int fd, const struct iovec *parts, int count) { refuse(fd, "writev"); return syscall(SYS_writev, fd, parts, count); }
+ssize_t writev(int fd, const struct iovec *parts, int count) { return recorded_writev(fd, parts, count); }
 int ftruncate(int fd, off_t size) { return recorded_resize(fd, size); }
 int ftruncate64(int fd, off_t size) { return recorded_resize(fd, size); }
 int fsync(int fd) { return recorded_sync(SYS_fsync, fd); }
