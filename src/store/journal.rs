@@ -3,12 +3,13 @@
 //! **How to call it.** [`Journal::write`] takes a [`Write`] (expectations, puts) and answers when it is
 //! on stable storage. Reads ([`Journal::get`], [`Journal::scan`]) block and go straight to sled.
 //!
-//! **Ordering and durability.** Writes are applied in the order in which they were queued. The writer
-//! takes everything that waits (up to `GROUP_WRITES_MAX`; while many more are announced it lets them join for a millisecond), applies it in one sled transaction, then
-//! calls `flush`, `fdatasync` on sled's log file and `fsync` on its folder, and only then answers all of
-//! them. Packs that a write names are synced before that: a record never refers to bytes that are not durable. sled 0.34's `flush` alone is not enough on Linux: it is a `sync_file_range`, and a power cut after
-//! it was seen to empty whole databases. Values are kept small (records are chunked), because sled puts
-//! large ones into blob files that it never syncs.
+//! **Ordering and durability.** Writes are applied in the order in which they were queued. The writer takes everything that
+//! waits (up to `GROUP_WRITES_MAX`; while several more are announced it lets them join for up to a millisecond), applies it
+//! in one sled transaction, then calls `flush`, `fdatasync` on sled's log file and `fsync` on its folder, and only then
+//! answers all of them. Packs that a write names are synced before that: a record never refers to bytes that are not
+//! durable. sled 0.34's `flush` alone is not enough on Linux: it is a `sync_file_range`, and a power cut after it was
+//! seen to empty whole databases. Values are kept small (records are chunked), because sled puts large ones into blob
+//! files that it never syncs.
 //!
 //! **Failure.** When a flush or sync fails, nothing of the group is acknowledged, and the journal refuses
 //! every later write and read: the kernel may have dropped the dirty pages, so no later sync can be trusted. The
@@ -43,8 +44,10 @@ use crate::error::{Error, ErrorCode};
 use crate::telemetry::Metrics;
 
 mod open;
+mod room;
 
 pub use open::OpenError;
+use room::Room;
 
 /// Most writes that share one sync. More would only make the first of them wait longer.
 const GROUP_WRITES_MAX: usize = 512;
@@ -55,12 +58,6 @@ const GATHERING_STEP: Duration = Duration::from_micros(250);
 const GATHERING_STEPS_MAX: u32 = 4;
 /// Writes that may wait for the writer; more are refused, and their clients come again.
 const QUEUED_WRITES_MAX: usize = 16 * 1024;
-/// What sled may append for a group whatever its values: whole segments of its log, and pages that it rewrites.
-const ROOM_PER_GROUP_BYTES: u64 = 2 * 1024 * 1024;
-/// What sled may append per byte of a value.
-const ROOM_PER_VALUE: u64 = 4;
-/// Room that is kept beyond that.
-const ROOM_BYTES: u64 = 8 * 1024 * 1024;
 
 /// What must be true of a key for a write to be applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -460,42 +457,6 @@ fn unsynced_pack(unsynced: &HashMap<u64, std::io::Error>, write: &Write) -> Opti
         kind: error.kind(),
         reason: error.to_string(),
     })
-}
-
-/// Room on the disk that is kept for sled's log beyond its end. sled does not survive a failed write, so a group of writes is
-/// begun only when the disk has room for it already; what is kept lets deletions be recorded on a disk that is full.
-#[derive(Debug, Default)]
-struct Room {
-    /// The log's length when it was last looked at.
-    length: u64,
-    /// Up to where the disk has room.
-    end: u64,
-}
-
-impl Room {
-    /// Whether there is room for a group with so many bytes of keys and values; keeps more if the disk has more.
-    fn make(&mut self, log: &File, value_bytes: u64) -> std::io::Result<bool> {
-        let length = log.metadata()?.len();
-        if length < self.length {
-            // What lies beyond the end is freed when a file is cut.
-            self.end = length;
-        }
-        self.length = length;
-        let needed_end = length + ROOM_PER_GROUP_BYTES + ROOM_PER_VALUE * value_bytes;
-        let wanted_end = needed_end + ROOM_BYTES;
-        if needed_end + ROOM_BYTES / 2 > self.end {
-            match durable::keep_room(log, length, wanted_end - length) {
-                Ok(()) => self.end = wanted_end,
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        ErrorKind::StorageFull | ErrorKind::FileTooLarge
-                    ) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(needed_end <= self.end)
-    }
 }
 
 /// Applies one write within a transaction, unless an expectation fails.

@@ -31,3 +31,28 @@ impl Sample<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn start_of(text: &str) -> Option<usize> {
+        let sample = Sample {
+            bytes: text.as_bytes(),
+            is_whole: true,
+        };
+        sample.start().map(|start| start.bytes.len())
+    }
+
+    #[test]
+    fn a_start_tells_as_much_unless_something_new_comes_later() {
+        let rows = "1,some text,\"2\"\n".repeat(2 * START_BYTES / 16 + 1);
+        assert_eq!(start_of(&rows), Some(START_BYTES));
+        assert_eq!(start_of(&rows[..2 * START_BYTES]), None, "not much more");
+        for mark in [";", "\t", "|", "'", "\\", "#", "\r"] {
+            assert_eq!(start_of(&format!("{rows}{mark}")), None, "{mark:?}");
+            assert_eq!(start_of(&format!("{mark}{rows}{mark}")), Some(START_BYTES));
+        }
+        assert_eq!(start_of(&format!("{rows}é")), Some(START_BYTES));
+    }
+}

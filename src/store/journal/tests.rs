@@ -55,6 +55,21 @@ async fn writes_survive_a_reopening_and_expectations_guard_them() {
 }
 
 #[tokio::test]
+async fn a_group_does_not_wait_for_ever_for_what_is_announced() {
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, _writer) = open(&Layout::new(folder.path().to_path_buf())).unwrap();
+    let announced: Vec<Coming> = (0..100).map(|_| journal.announce()).collect();
+    // Returns, or the test never ends.
+    journal
+        .write(put(b"t/a", b"1", None))
+        .unwrap()
+        .await
+        .unwrap();
+    drop(announced);
+    assert_eq!(journal.coming.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
 async fn of_many_writers_that_expect_the_same_one_wins() {
     let folder = tempfile::tempdir().unwrap();
     let (journal, _writer) = open(&Layout::new(folder.path().to_path_buf())).unwrap();
@@ -126,27 +141,6 @@ fn a_half_written_snapshot_of_sled_is_passed_over() {
     std::fs::write(&torn, b"torn").unwrap();
     let (_journal, _writer) = open(&layout).unwrap();
     assert!(!torn.exists());
-}
-
-#[test]
-fn room_is_kept_where_there_is_some_and_missed_where_there_is_none() {
-    let folder = tempfile::tempdir().unwrap();
-    let free_bytes = durable::free_bytes(folder.path()).unwrap();
-    let log = File::create(folder.path().join("db")).unwrap();
-    log.set_len(100).unwrap();
-    let mut room = Room::default();
-    assert!(room.make(&log, 1000).unwrap());
-    let kept = room.end;
-    assert!(kept > ROOM_BYTES);
-    assert_eq!(log.metadata().unwrap().len(), 100);
-    // Four times of this does not fit; a smaller group still does, in the room that is kept.
-    assert!(!room.make(&log, free_bytes).unwrap());
-    assert!(room.make(&log, 1000).unwrap());
-    assert_eq!(room.end, kept);
-    // The log was cut: what was kept beyond its end is gone, and is kept anew.
-    log.set_len(10).unwrap();
-    assert!(room.make(&log, 0).unwrap());
-    assert!(room.end < kept);
 }
 
 /// The writer thread ends, and with it the lock, soon after the last handle is dropped.
