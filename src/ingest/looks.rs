@@ -28,6 +28,11 @@ impl Looks {
         }
     }
 
+    /// Whether the file can have plain rows.
+    pub(super) fn are_possible(&self) -> bool {
+        self.pause_rows != u32::MAX
+    }
+
     /// Whether to look now; else one row is to be read otherwise.
     pub(super) fn is_due(&mut self) -> bool {
         match self.pause_rows {

@@ -1,8 +1,9 @@
 //! Receives a part's body into the staging folder and gives its files their final names.
 //!
 //! The body goes from the socket to a file in blocks, the smaller the more parts are received at once; one block is written while
-//! the next arrives. A body that is small ([`Start`]) is held whole and goes into a pack. It never passes through an actor. Until [`StagedFiles::keep`] is called, dropping [`StagedFiles`] removes the files: a client that goes
-//! away, a refusal, and a message that is never delivered all leave nothing behind.
+//! the next arrives. A body that is small ([`Start`]) is held whole and goes into a pack. It never passes through an actor.
+//! Until [`StagedFiles::keep`] is called, dropping [`StagedFiles`] removes the files: a client that goes away, a refusal,
+//! and a message that is never delivered all leave nothing behind.
 
 use std::fs::File;
 use std::io::{ErrorKind, IoSlice, Write};

@@ -1,5 +1,6 @@
 //! Text parts: raw cells to typed columns, with the types as far as they are known.
 
+use std::cell::LazyCell;
 use std::path::Path;
 
 use arrow_array::ArrayRef;
@@ -91,12 +92,13 @@ pub(super) fn discover(
             "the objects have no keys, so there is no column to keep their rows in; give each at least one key",
         )));
     }
-    let fields = || file_fields(&columns, table);
+    // Only a file has fields.
+    let fields = LazyCell::new(|| file_fields(&columns, table));
     let file = match early {
         Some((_, writer)) => writer.finish()?,
         None if rows > 0 && (output.is_some() || table.is_some()) => {
             let dates = dates(reader.columns(), &evidence);
-            let mut writer = TextWriter::new(output, fields(), &dates, Content::default())?;
+            let mut writer = TextWriter::new(output, fields.clone(), &dates, Content::default())?;
             read_into(source, &mut writer)?;
             writer.finish()?
         }
@@ -105,7 +107,7 @@ pub(super) fn discover(
     let file_bytes = file.map(UnsyncedFile::sync).transpose()?;
     let data_file = file_bytes.map(|file_bytes| DataFileRecord {
         file_bytes,
-        fields: fields(),
+        fields: fields.clone(),
     });
     Ok(Discovered {
         rows,

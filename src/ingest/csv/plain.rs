@@ -19,8 +19,6 @@ const BARE_RECORD_BYTES_MAX: usize = 16 << 10;
 
 /// What is known of a dialect's plain rows, and how often there are any.
 pub(super) struct PlainRows {
-    /// Whether there can be any.
-    are_possible: bool,
     /// For every byte whether it ends a bare field or has no place in one.
     is_special: [bool; 256],
     pub(super) looks: Looks,
@@ -37,7 +35,6 @@ impl PlainRows {
             && !dialect.doubled_delimiter
             && !dialect.blank_after_delimiter;
         Self {
-            are_possible: has_plain_rows,
             is_special,
             looks: Looks::new(has_plain_rows),
         }
@@ -120,9 +117,12 @@ impl<R: Read> CsvReader<R> {
     /// Adds the next record if it lies whole in the buffer and none of its fields has a quote or anything else that takes a closer
     /// look; false, and nothing is taken, when it is another one. No newline comes next.
     pub(super) fn take_bare_record(&mut self, records: &mut Records) -> bool {
+        if !self.plain.looks.are_possible() {
+            return false;
+        }
         let available = self.source.available();
         let near = &available[..available.len().min(BARE_RECORD_BYTES_MAX)];
-        let Some(end) = memchr::memchr(b'\n', near).filter(|_| self.plain.are_possible) else {
+        let Some(end) = memchr::memchr(b'\n', near) else {
             return false;
         };
         let bytes = available[..end].strip_suffix(b"\r");
@@ -189,7 +189,9 @@ mod tests {
             field_bytes_max: 12,
         };
         let mut reader = CsvReader::before_header(text, dialect.clone(), limits, 64).unwrap();
-        reader.plain.are_possible &= are_possible;
+        if !are_possible {
+            reader.plain.looks = Looks::new(false);
+        }
         let mut records = Records::default();
         let has_failed = loop {
             match reader.next_record(&mut records) {

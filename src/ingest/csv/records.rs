@@ -8,9 +8,6 @@ use std::ops::Range;
 
 use super::table::{COMMENT, is_datum};
 
-/// Bytes of a cell, as they usually are.
-const CELL_BYTES_USUAL: usize = 8;
-
 /// Records in the order of their lines.
 #[derive(Default)]
 pub(super) struct Records {
@@ -59,16 +56,6 @@ pub(super) struct Cell<'a> {
 }
 
 impl Records {
-    /// Room for the records of a text of so many bytes, as they usually are.
-    pub(super) fn with_room_for(bytes: usize) -> Self {
-        Self {
-            text: String::with_capacity(bytes),
-            cells: Vec::with_capacity(bytes / CELL_BYTES_USUAL),
-            records: Vec::with_capacity(bytes / CELL_BYTES_USUAL / 8),
-            recorded: 0,
-        }
-    }
-
     /// Adds a cell to the record that is being added.
     pub(super) fn push_cell(&mut self, text: &str, is_quoted: bool) {
         let start = self.text.len();

@@ -296,7 +296,7 @@ impl Reading {
     ) -> Option<Self> {
         let mut reading = Self {
             dialect: dialect.clone(),
-            records: Records::with_room_for(sample.bytes.len()),
+            records: Records::default(),
             length: 0,
             comments: Comments::None,
             has_leading_comments: false,
