@@ -2,8 +2,9 @@
 //!
 //! **Space.** Uploads leave `storage.reserve` of the disk free, so that commits, deletions and records go on working. A part
 //! with an announced length is admitted when twice of it (its bytes, and a data file that is seldom larger) fits beside what the
-//! parts in flight have announced and not yet written; a small one is taken without that look. What is written is looked at again, block by block, which also bounds bodies
-//! without a length and whatever else fills the disk meanwhile.
+//! parts in flight have announced and not yet written; a small one, which has no data file before the commit, when it fits once,
+//! or when the look before was a moment ago and left room for it. What is written to a file is looked at again, block by
+//! block, which also bounds bodies without a length and whatever else fills the disk meanwhile.
 //!
 //! **Bytes staged** are counted in memory: changed with every part that is recorded or removed, and set right by every sweep, which
 //! looks at the files. From a start to the end of its first sweep the count is too low, so the limit is soft.
@@ -15,8 +16,9 @@
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -32,6 +34,9 @@ const BUFFERS_BYTES_MAX: usize = 32 * 1024 * 1024;
 const BLOCKS_PER_PART: usize = 2;
 /// Block of one part: at least as much as comes from a socket at once, and no more than helps.
 const BLOCK_BYTES: RangeInclusive<usize> = 32 * 1024..=256 * 1024;
+
+/// For how long what a look at the disk found is good for small parts.
+const LOOK_AGE_MAX: Duration = Duration::from_millis(50);
 
 /// Bytes of all staged files.
 #[derive(Debug, Clone, Default)]
@@ -79,6 +84,35 @@ pub struct Admission {
     in_flight: Arc<Semaphore>,
     /// Bytes that parts in flight have announced and not written.
     expected: Arc<AtomicU64>,
+    last_look: Arc<LastLook>,
+}
+
+/// What the last look at the disk found.
+#[derive(Debug, Default)]
+struct LastLook(Mutex<Option<(Instant, u64)>>);
+
+impl LastLook {
+    fn note(&self, free_bytes: u64) {
+        *self.lock() = Some((Instant::now(), free_bytes));
+    }
+
+    /// Takes bytes of what was free, if the look was a moment ago and that leaves `rest_bytes`.
+    fn take(&self, bytes: u64, rest_bytes: u64) -> bool {
+        let mut last = self.lock();
+        let Some((at, free_bytes)) = &mut *last else {
+            return false;
+        };
+        let left = free_bytes.saturating_sub(bytes);
+        let is_enough = left >= rest_bytes && at.elapsed() < LOOK_AGE_MAX;
+        if is_enough {
+            *free_bytes = left;
+        }
+        is_enough
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<(Instant, u64)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A part that may come. Its place, and the space kept for it, are free again when this is dropped.
@@ -104,6 +138,7 @@ impl Admission {
             in_flight_max: config.parts.in_flight_max,
             in_flight: Arc::new(Semaphore::new(config.parts.in_flight_max)),
             expected: Arc::default(),
+            last_look: Arc::default(),
         }
     }
 
@@ -117,7 +152,8 @@ impl Admission {
         })?;
         let announced = content_length.unwrap_or(0);
         self.check_staged(announced)?;
-        let needed = announced.saturating_mul(2);
+        let is_small = content_length.is_some_and(|bytes| bytes <= PACKED_BYTES_MAX as u64);
+        let needed = announced.saturating_mul(if is_small { 1 } else { 2 });
         self.expected.fetch_add(needed, Ordering::Relaxed);
         let admitted = Admitted {
             folder: self.folder.clone(),
@@ -127,12 +163,16 @@ impl Admission {
             in_flight_max: self.in_flight_max,
             place,
         };
-        if content_length.is_some_and(|bytes| bytes <= PACKED_BYTES_MAX as u64) {
+        let expected = self.expected.load(Ordering::Relaxed);
+        let rest = self.reserve_bytes.saturating_add(expected);
+        if is_small && self.last_look.take(announced, rest) {
             return Ok(admitted);
         }
+        let last_look = self.last_look.clone();
         blocking(move || {
             let expected = admitted.expected_by_all.load(Ordering::Relaxed);
-            check_space(&admitted.folder, admitted.reserve_bytes, expected)?;
+            let free_bytes = check_space(&admitted.folder, admitted.reserve_bytes, expected)?;
+            last_look.note(free_bytes);
             Ok(admitted)
         })
         .await
@@ -167,7 +207,8 @@ impl Admitted {
         let spent = bytes.min(self.expected.load(Ordering::Relaxed));
         self.expected.fetch_sub(spent, Ordering::Relaxed);
         self.expected_by_all.fetch_sub(spent, Ordering::Relaxed);
-        check_space(&self.folder, self.reserve_bytes, bytes)
+        check_space(&self.folder, self.reserve_bytes, bytes)?;
+        Ok(())
     }
 }
 
@@ -178,12 +219,12 @@ impl Drop for Admitted {
     }
 }
 
-/// Refuses what would bring the disk below the reserve.
-fn check_space(folder: &Path, reserve_bytes: u64, needed_bytes: u64) -> Result<()> {
+/// Refuses what would bring the disk below the reserve; gives what is free.
+fn check_space(folder: &Path, reserve_bytes: u64, needed_bytes: u64) -> Result<u64> {
     let free_bytes = durable::free_bytes(folder)
         .map_err(|error| Error::storage("reading the free space", &error))?;
     if free_bytes >= needed_bytes.saturating_add(reserve_bytes) {
-        return Ok(());
+        return Ok(free_bytes);
     }
     Err(Error::new(
         ErrorCode::NoSpace,
@@ -217,6 +258,25 @@ mod tests {
         assert_eq!(refused.code, ErrorCode::Overloaded);
         drop(first);
         admission.admit(Some(1)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn small_parts_share_a_look_at_the_disk_until_it_is_used_up() {
+        let look = LastLook::default();
+        assert!(!look.take(1, 0), "nobody looked");
+        look.note(100);
+        assert!(look.take(40, 50));
+        assert!(!look.take(11, 50), "60 are left");
+        assert!(look.take(10, 50));
+        *look.lock() = Instant::now()
+            .checked_sub(LOOK_AGE_MAX)
+            .map(|at| (at, 1000));
+        assert!(!look.take(1, 0), "it was too long ago");
+        let (_folder, admission, _) = admission(|config| {
+            config.storage.reserve = bytesize::ByteSize::pib(1);
+        });
+        let refused = admission.admit(Some(1)).await.unwrap_err();
+        assert_eq!(refused.code, ErrorCode::NoSpace);
     }
 
     #[tokio::test]

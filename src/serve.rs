@@ -88,6 +88,7 @@ impl Server {
         let layout = data_layout(&config.storage.data_dir)?;
         let metrics = Arc::new(Metrics::new());
         let (journal, journal_writer) = open_journal(&layout, &clock, &metrics).await?;
+        let packs = open_packs(&layout, &clock).await?;
         let (audit, audit_writer) = start_audit(&config.audit, &layout).await?;
         let authentication = authentication(&config, &journal, &clock).await?;
         let served = Served {
@@ -107,7 +108,7 @@ impl Server {
             &journal,
             layout,
             clock,
-            metrics,
+            (metrics, packs.clone()),
             (&catalog, storage),
         );
         let arbiters = Arc::new(ArbiterPool::new(ARBITERS));
@@ -121,7 +122,6 @@ impl Server {
             &config.cleaning,
         );
         Janitor::start_in_arbiter(&arbiters.pick(), |_| janitor);
-        let packs = surroundings.packs.clone();
         let shutdown_deadline = config.server.shutdown_deadline;
         let tls = start_tls(&config.tls).await?;
         let api = Api {
@@ -235,6 +235,13 @@ async fn open_journal(
         .map_err(|error| error.to_string())
 }
 
+async fn open_packs(layout: &Layout, clock: &SharedClock) -> Result<Packs, String> {
+    let (folder, clock) = (layout.packs_folder(), clock.clone());
+    tokio::task::spawn_blocking(move || Packs::open(folder, clock))
+        .await
+        .map_err(|error| error.to_string())
+}
+
 /// Commits that the last run left unfinished; read before this one begins any.
 async fn unfinished_commits(catalog: &JournalCatalog) -> Result<Vec<CommitIntent>, String> {
     let catalog = catalog.clone();
@@ -249,14 +256,14 @@ fn surroundings(
     journal: &Journal,
     layout: Layout,
     clock: SharedClock,
-    metrics: Arc<Metrics>,
+    (metrics, packs): (Arc<Metrics>, Packs),
     (catalog, storage): (&Arc<JournalCatalog>, Arc<dyn TableStorage>),
 ) -> Arc<Surroundings> {
     Arc::new(Surroundings {
         journal: journal.clone(),
         layout: layout.clone(),
         clock: clock.clone(),
-        packs: Packs::new(layout.packs_folder(), clock.clone()),
+        packs,
         staged: StagedBytes::default(),
         usage: Usage::new(&config.quotas),
         sessions: config.sessions.clone(),

@@ -4,9 +4,9 @@
 //! 2. Receive the body: into the staging folder, hashing, slowly while many parts wait ([`turns`]); or, when it ends early, into
 //!    memory.
 //! 3. Decode it, find its format, and read all of it in one of the bounded turns; of large text, where there is a place for
-//!    that, while it still arrives. Of a large part, or one in Parquet, the data file is written; a small one of text is put
+//!    that, while it still arrives; of a few KiB at once, because another thread would cost more. Of a large part, or one in Parquet, the data file is written; a small one of text is put
 //!    into a pack, and a commit makes one data file of all of those.
-//! 4. Sync both files, give them their final names, sync the folder. (A pack is synced by the journal.)
+//! 4. Sync both files, give them their final names, sync the folder. (A pack is written and synced by the journal.)
 //! 5. Let the session's actor record it: when that is durable, the part is acknowledged.
 //!
 //! A failure or a vanished client at any step removes what the step before left; the older part of that
@@ -27,7 +27,7 @@ use tokio::task::JoinHandle;
 use crate::actors::supervisor::PartLease;
 use crate::actors::{Sessions, Surroundings};
 use crate::admission::Admission;
-use crate::blocking::blocking;
+use crate::blocking::{at_once, blocking};
 use crate::config::PartsConfig;
 use crate::domain::part::Coding;
 use crate::domain::{Caller, PartKind, PartNumber, PartRecord, SessionId};
@@ -40,6 +40,7 @@ use crate::ingest::format::Hints;
 use crate::ingest::part_bytes::PartBytes;
 use crate::schema::TableColumns;
 use crate::store::pace::{Pace, PacedBody};
+use crate::store::packs::Packs;
 use crate::store::staging::{self, Received, Reception, Sink, StagedFiles, Start};
 use reading::{HowToRead, PartReading};
 use turns::{Turns, turn};
@@ -132,7 +133,8 @@ impl Uploads {
         self.surroundings
             .usage
             .check_staged(caller.user(), announced)?;
-        let admitted = Arc::new(self.admission.admit(upload.content_length).await?);
+        let admitted = self.admission.admit(upload.content_length).await;
+        let admitted = Arc::new(admitted.map_err(|error| error.in_part(upload.part.0))?);
         let reception = Reception {
             wire_bytes_max,
             digests: upload.digests.clone(),
@@ -150,7 +152,7 @@ impl Uploads {
             Start::default()
         };
         let small = match start.whole() {
-            Some(bytes) => self.stage_small(&upload, &lease, bytes, &reception).await?,
+            Some(bytes) => self.stage_small(&upload, &lease, bytes).await?,
             None => None,
         };
         let staged = match small {
@@ -184,38 +186,22 @@ impl Uploads {
         upload: &Upload,
         lease: &PartLease,
         bytes: Bytes,
-        reception: &Reception,
     ) -> Result<Option<Staged>> {
-        let _coming = self.surroundings.journal.announce();
-        let turn = turn(&self.small).await?;
         let how = self.how_to_read(upload, lease);
-        let (packs, reception) = (self.surroundings.packs.clone(), reception.clone());
-        let staged = blocking(move || {
-            let _turn = turn;
-            reception.admitted.write(bytes.len() as u64)?;
-            let mut hasher = Hasher::new(reception.digests);
-            hasher.update(&bytes);
-            let received = Received {
-                wire_bytes: bytes.len() as u64,
-                sha256: hasher.finish()?,
-            };
-            let source = how.source(PartBytes::Memory(bytes.clone()))?;
-            if source.kind == PartKind::Parquet || !reading::is_small(&source)? {
-                return Ok(None);
-            }
-            let reading = how.read_small(source)?;
-            let slot = packs
-                .put(&bytes)
-                .map_err(|error| Error::storage("writing a part into a pack", &error))?;
-            let (record, table) = reading.record(received, Some(slot.place()));
-            Ok(Some(Staged {
-                record,
-                table,
-                files: StagedFiles::packed(slot),
-            }))
-        })
-        .await
-        .map_err(|error| error.in_part(upload.part.0))?;
+        let (packs, digests) = (self.surroundings.packs.clone(), upload.digests.clone());
+        let is_quick = how.is_quick(&bytes);
+        let read = move || read_small(how, bytes, digests, &packs);
+        let staged = if is_quick {
+            at_once(read)
+        } else {
+            let turn = turn(&self.small).await?;
+            blocking(move || {
+                let _turn = turn;
+                read()
+            })
+            .await
+        };
+        let staged = staged.map_err(|error| error.in_part(upload.part.0))?;
         if let Some(staged) = &staged {
             let metrics = &self.surroundings.metrics;
             metrics.received_bytes.inc_by(staged.record.wire_bytes);
@@ -349,4 +335,31 @@ impl Uploads {
         .await?;
         Ok(files)
     }
+}
+
+/// Reads a small text part and puts its bytes into a pack.
+fn read_small(
+    how: HowToRead,
+    bytes: Bytes,
+    digests: ExpectedDigests,
+    packs: &Packs,
+) -> Result<Option<Staged>> {
+    let mut hasher = Hasher::new(digests);
+    hasher.update(&bytes);
+    let received = Received {
+        wire_bytes: bytes.len() as u64,
+        sha256: hasher.finish()?,
+    };
+    let source = how.source(PartBytes::Memory(bytes.clone()))?;
+    if source.kind == PartKind::Parquet || !reading::is_small(&source)? {
+        return Ok(None);
+    }
+    let reading = how.read_small(source)?;
+    let slot = packs.put(&bytes);
+    let (record, table) = reading.record(received, Some(slot.place()));
+    Ok(Some(Staged {
+        record,
+        table,
+        files: StagedFiles::packed(slot),
+    }))
 }

@@ -4,10 +4,9 @@
 //! on stable storage. Reads ([`Journal::get`], [`Journal::scan`]) block and go straight to sled.
 //!
 //! **Ordering and durability.** Writes are applied in the order in which they were queued. The writer takes everything that
-//! waits (up to `GROUP_WRITES_MAX`; while several more are announced it lets them join for up to a millisecond), applies it
-//! in one sled transaction, then calls `flush`, `fdatasync` on sled's log file and `fsync` on its folder, and only then
-//! answers all of them. Packs that a write names are synced before that: a record never refers to bytes that are not
-//! durable. sled 0.34's `flush` alone is not enough on Linux: it is a `sync_file_range`, and a power cut after it was
+//! waits (up to `GROUP_WRITES_MAX`), applies it in one sled transaction, then calls `flush`, `fdatasync` on sled's log file and
+//! `fsync` on its folder, and only then answers all of them. Packs that a write names are written and synced before that: a
+//! record never refers to bytes that are not durable. sled 0.34's `flush` alone is not enough on Linux: it is a `sync_file_range`, and a power cut after it was
 //! seen to empty whole databases. Values are kept small (records are chunked), because sled puts large ones into blob
 //! files that it never syncs.
 //!
@@ -27,9 +26,8 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use sled::transaction::{ConflictableTransactionError, TransactionError, TransactionalTree};
 use tokio::sync::mpsc::error::TrySendError;
@@ -51,11 +49,6 @@ use room::Room;
 
 /// Most writes that share one sync. More would only make the first of them wait longer.
 const GROUP_WRITES_MAX: usize = 512;
-/// Writes that must be coming for a group to wait for them: a group costs as much as reading several small parts, whatever its size.
-const COMING_MIN: usize = 4;
-/// How long a group waits for them, as long as so many are coming.
-const GATHERING_STEP: Duration = Duration::from_micros(250);
-const GATHERING_STEPS_MAX: u32 = 4;
 /// Writes that may wait for the writer; more are refused, and their clients come again.
 const QUEUED_WRITES_MAX: usize = 16 * 1024;
 
@@ -172,18 +165,7 @@ pub struct Journal {
     db: sled::Db,
     requests: mpsc::Sender<Request>,
     failed: Arc<AtomicBool>,
-    coming: Arc<AtomicUsize>,
     _lock: Arc<File>,
-}
-
-/// Says that a write is coming, until it is dropped.
-#[derive(Debug)]
-pub struct Coming(Arc<AtomicUsize>);
-
-impl Drop for Coming {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// The writer thread; joined when the last [`Journal`] is gone.
@@ -233,7 +215,6 @@ impl Journal {
         // What recovery may have rewritten counts as on disk from here on.
         durable::sync_tree(Artifact::Journal, &folder)?;
         let failed = Arc::new(AtomicBool::new(false));
-        let coming = Arc::<AtomicUsize>::default();
         let (requests, queue) = mpsc::channel(QUEUED_WRITES_MAX);
         let writer = Writer {
             db: db.clone(),
@@ -241,7 +222,6 @@ impl Journal {
             log,
             folder: File::open(&folder)?,
             failed: failed.clone(),
-            coming: coming.clone(),
             metrics,
             _lock: lock.clone(),
         };
@@ -252,16 +232,9 @@ impl Journal {
             db,
             requests,
             failed,
-            coming,
             _lock: lock,
         };
         Ok((journal, JournalWriter(thread)))
-    }
-
-    /// Announces a write that will be queued within milliseconds: a group may wait for it.
-    pub fn announce(&self) -> Coming {
-        self.coming.fetch_add(1, Ordering::Relaxed);
-        Coming(self.coming.clone())
     }
 
     /// Makes a write durable. It has its place in the queue when this returns; the future's answer comes
@@ -345,7 +318,6 @@ struct Writer {
     room: Room,
     folder: File,
     failed: Arc<AtomicBool>,
-    coming: Arc<AtomicUsize>,
     metrics: Arc<Metrics>,
     _lock: Arc<File>,
 }
@@ -362,7 +334,6 @@ impl Writer {
         let mut group = Vec::with_capacity(GROUP_WRITES_MAX);
         while let Some(first) = queue.blocking_recv() {
             group.push(first);
-            self.wait_for_others();
             while group.len() < GROUP_WRITES_MAX
                 && let Ok(next) = queue.try_recv()
             {
@@ -376,16 +347,6 @@ impl Writer {
                 // The caller may be gone; what it asked for is durable all the same.
                 let _ = request.reply.send(outcome);
             }
-        }
-    }
-
-    /// While many writes are coming, lets them join the group that is being collected.
-    fn wait_for_others(&self) {
-        for _ in 0..GATHERING_STEPS_MAX {
-            if self.coming.load(Ordering::Relaxed) < COMING_MIN {
-                break;
-            }
-            std::thread::sleep(GATHERING_STEP);
         }
     }
 

@@ -1,12 +1,15 @@
 //! Packs: files that small parts share, so that one sync makes many of them durable.
 //!
-//! **How to call it.** [`Packs::put`] writes a part's bytes behind those of others and gives a [`PackSlot`]. Its pack goes
-//! with the part's record to the journal ([`super::journal::Write::packs`]), whose writer syncs every pack of a group of
-//! writes once, before it records any of them.
+//! **How to call it.** [`Packs::put`] keeps a part's bytes in memory, behind those of others, and gives a [`PackSlot`]; it does not
+//! block. The slot's pack goes with the part's record to the journal ([`super::journal::Write::packs`]), whose writer syncs every
+//! pack of a group of writes once, before it records any of them. That sync writes all that came since the one before.
 //!
 //! **Durability.** A pack's name is durable before the first byte in it; a part's bytes are durable before its record is
-//! written. After a sync that failed a pack takes no more bytes and is synced no more: the kernel may have dropped what it
-//! held. What other packs hold is not touched by that.
+//! written. After a write or a sync that failed a pack takes no more bytes and is synced no more: the kernel may have dropped
+//! what it held. What other packs hold is not touched by that.
+//!
+//! **Memory.** What is not written yet belongs to parts on their way to the journal, of which there are no more than
+//! `parts.in_flight_max`; or to those that were given up, and then it goes with the next sync or the pack.
 //!
 //! **Space.** Bytes of parts that are gone stay until the whole pack goes: when no part in it is wanted any more and no
 //! more come. This run of the server counts the wanted parts of the packs that it made; those of earlier runs are found
@@ -20,7 +23,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::durable;
 use super::fault::Artifact;
@@ -64,8 +67,19 @@ struct Current {
 #[derive(Debug)]
 pub struct Pack {
     number: u64,
-    file: File,
+    path: PathBuf,
+    unwritten: Mutex<Unwritten>,
+    /// Made by the first sync. Held while one runs.
+    file: Mutex<Option<File>>,
     has_failed: AtomicBool,
+}
+
+/// Bytes that the next sync writes.
+#[derive(Debug, Default)]
+struct Unwritten {
+    bytes: Vec<u8>,
+    /// Where they go.
+    offset: u64,
 }
 
 impl Pack {
@@ -74,14 +88,62 @@ impl Pack {
         self.number
     }
 
-    /// Makes everything written so far durable. Once it has failed it fails for ever. Blocks.
+    /// Makes all bytes that it was given so far durable. Once it has failed it fails for ever. Blocks.
     pub fn sync(&self) -> io::Result<()> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         if self.has_failed.load(Ordering::Acquire) {
             return Err(io::Error::other("an earlier sync of this pack failed"));
         }
-        durable::sync_file(Artifact::Pack, &self.file)
+        let unwritten = self.unwritten().take();
+        self.write_durably(&mut file, &unwritten)
             .inspect_err(|_| self.has_failed.store(true, Ordering::Release))
     }
+
+    fn write_durably(&self, file: &mut Option<File>, unwritten: &Unwritten) -> io::Result<()> {
+        if unwritten.bytes.is_empty() && file.is_some() {
+            // The sync before had all.
+            return Ok(());
+        }
+        let file = match file {
+            Some(file) => file,
+            None => file.insert(create(&self.path)?),
+        };
+        file.write_all_at(&unwritten.bytes, unwritten.offset)?;
+        durable::sync_file(Artifact::Pack, file)
+    }
+
+    /// Takes a part's bytes; gives where they will be.
+    fn append(&self, bytes: &[u8]) -> u64 {
+        let mut unwritten = self.unwritten();
+        let offset = unwritten.offset + unwritten.bytes.len() as u64;
+        unwritten.bytes.extend_from_slice(bytes);
+        offset
+    }
+
+    fn unwritten(&self) -> MutexGuard<'_, Unwritten> {
+        self.unwritten
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Unwritten {
+    /// All bytes; the next ones go behind them.
+    fn take(&mut self) -> Self {
+        let bytes = std::mem::take(&mut self.bytes);
+        let offset = self.offset;
+        self.offset += bytes.len() as u64;
+        Self { bytes, offset }
+    }
+}
+
+/// Makes the file of a pack, durably.
+fn create(path: &Path) -> io::Result<File> {
+    let folder = path.parent().unwrap_or(path);
+    durable::create_folders(folder)?;
+    let file = durable::create_new(path)?;
+    durable::sync_folder(Artifact::Pack, folder)?;
+    Ok(file)
 }
 
 /// Bytes in a pack. Dropped before [`PackSlot::keep`], they count as not wanted.
@@ -122,20 +184,48 @@ impl Drop for PackSlot {
 }
 
 impl Packs {
-    /// The packs in `folder`, which is made when the first one is.
-    pub fn new(folder: PathBuf, clock: SharedClock) -> Self {
+    /// The packs in `folder`, which is made when the first one is. Blocks.
+    pub fn open(folder: PathBuf, clock: SharedClock) -> Self {
+        // Numbers stay unique when the clock went back over a restart.
+        let last_number = numbers_in(&folder).into_iter().max().unwrap_or(0);
         Self(Arc::new(Shared {
             folder,
             clock,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                last_number,
+                ..State::default()
+            }),
         }))
     }
 
-    /// Writes a part's bytes into a pack; durable after [`Pack::sync`]. Blocks.
-    pub fn put(&self, bytes: &[u8]) -> io::Result<PackSlot> {
-        let slot = self.reserve(bytes.len() as u64)?;
-        slot.pack.file.write_all_at(bytes, slot.offset)?;
-        Ok(slot)
+    /// Takes a part's bytes into a pack: the current one, or a new one when that is full or has failed. They are durable after
+    /// [`Pack::sync`]. Must be called within a tokio runtime.
+    pub fn put(&self, bytes: &[u8]) -> PackSlot {
+        let mut state = self.state();
+        let length = bytes.len() as u64;
+        let fits = |current: &Current| {
+            current.end + length <= PACK_BYTES_MAX
+                && !current.pack.has_failed.load(Ordering::Acquire)
+        };
+        let mut current = match state.current.take() {
+            Some(current) if fits(&current) => current,
+            full => {
+                if let Some(unwanted) = self.take_out_of_use(&mut state, full) {
+                    tokio::task::spawn_blocking(move || durable::remove_quietly(&unwanted));
+                }
+                self.start_pack(&mut state)
+            }
+        };
+        let (pack, offset) = (current.pack.clone(), current.pack.append(bytes));
+        current.end = offset + length;
+        state.current = Some(current);
+        *state.wanted.entry(pack.number).or_default() += 1;
+        PackSlot {
+            packs: self.clone(),
+            pack,
+            offset,
+            is_kept: AtomicBool::new(false),
+        }
     }
 
     /// A part of this pack is wanted no more. The file goes with its last part. Blocks.
@@ -167,7 +257,9 @@ impl Packs {
     pub fn close(&self) {
         let mut state = self.state();
         let current = state.current.take();
-        self.take_out_of_use(&mut state, current);
+        if let Some(unwanted) = self.take_out_of_use(&mut state, current) {
+            durable::remove_quietly(&unwanted);
+        }
     }
 
     /// The file of a pack.
@@ -183,65 +275,38 @@ impl Packs {
         numbers
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Room in the current pack, or in a new one when that is full or has failed.
-    fn reserve(&self, length: u64) -> io::Result<PackSlot> {
-        let mut state = self.state();
-        let fits = |current: &Current| {
-            current.end + length <= PACK_BYTES_MAX
-                && !current.pack.has_failed.load(Ordering::Acquire)
-        };
-        let mut current = match state.current.take() {
-            Some(current) if fits(&current) => current,
-            full => {
-                self.take_out_of_use(&mut state, full);
-                self.create(&mut state)?
-            }
-        };
-        let (pack, offset) = (current.pack.clone(), current.end);
-        current.end += length;
-        state.current = Some(current);
-        *state.wanted.entry(pack.number).or_default() += 1;
-        drop(state);
-        Ok(PackSlot {
-            packs: self.clone(),
-            pack,
-            offset,
-            is_kept: AtomicBool::new(false),
-        })
+    /// Takes a full pack out of use; gives its file when nothing in it is wanted.
+    fn take_out_of_use(&self, state: &mut State, full: Option<Current>) -> Option<PathBuf> {
+        let pack = full?.pack;
+        let is_wanted = state
+            .wanted
+            .get(&pack.number)
+            .is_some_and(|count| *count > 0);
+        if is_wanted {
+            return None;
+        }
+        state.wanted.remove(&pack.number);
+        Some(pack.path.clone())
     }
 
-    /// Takes a full pack out of use; when nothing in it is wanted, its file goes.
-    fn take_out_of_use(&self, state: &mut State, full: Option<Current>) {
-        let Some(full) = full else { return };
-        let number = full.pack.number;
-        if state.wanted.get(&number).copied().unwrap_or(0) == 0 {
-            self.remove_locked(state, number);
-        }
-    }
-
-    fn create(&self, state: &mut State) -> io::Result<Current> {
-        if state.last_number == 0 {
-            // Numbers stay unique when the clock went back over a restart.
-            state.last_number = numbers_in(&self.0.folder).into_iter().max().unwrap_or(0);
-        }
+    fn start_pack(&self, state: &mut State) -> Current {
         let now = self.0.clock.now().timestamp_micros();
         let number = u64::try_from(now)
             .unwrap_or(0)
             .max(state.last_number.saturating_add(1));
         state.last_number = number;
-        durable::create_folders(&self.0.folder)?;
-        let file = durable::create_new(&self.path(number))?;
-        durable::sync_folder(Artifact::Pack, &self.0.folder)?;
         let pack = Arc::new(Pack {
             number,
-            file,
+            path: self.path(number),
+            unwritten: Mutex::default(),
+            file: Mutex::default(),
             has_failed: AtomicBool::new(false),
         });
-        Ok(Current { pack, end: 0 })
+        Current { pack, end: 0 }
     }
 }
 
@@ -279,7 +344,7 @@ mod tests {
 
     fn packs() -> (tempfile::TempDir, Packs) {
         let folder = tempfile::tempdir().unwrap();
-        let packs = Packs::new(folder.path().join("packs"), Arc::new(SystemClock));
+        let packs = Packs::open(folder.path().join("packs"), Arc::new(SystemClock));
         (folder, packs)
     }
 
@@ -295,7 +360,7 @@ mod tests {
         let (_folder, packs) = packs();
         let slots: Vec<PackSlot> = [&b"one"[..], b"", b"three"]
             .iter()
-            .map(|bytes| packs.put(bytes).unwrap())
+            .map(|bytes| packs.put(bytes))
             .collect();
         slots[0].pack().sync().unwrap();
         assert!(
@@ -305,17 +370,25 @@ mod tests {
         );
         assert_eq!(content(&packs, &slots[0], 3), b"one");
         assert_eq!(content(&packs, &slots[2], 5), b"three");
+        // The next sync goes on behind them; one with nothing new changes nothing.
+        let last = packs.put(b"!");
+        for _ in 0..2 {
+            last.pack().sync().unwrap();
+            assert_eq!(content(&packs, &slots[0], 9), b"onethree!");
+        }
     }
 
-    #[test]
-    fn a_full_pack_goes_with_its_last_wanted_part() {
+    #[tokio::test]
+    async fn a_full_pack_goes_with_its_last_wanted_part() {
         let (_folder, packs) = packs();
         let half = vec![7; usize::try_from(PACK_BYTES_MAX / 2).unwrap()];
-        let (first, second) = (packs.put(&half).unwrap(), packs.put(&half).unwrap());
+        let (first, second) = (packs.put(&half), packs.put(&half));
         second.keep();
+        second.pack().sync().unwrap();
         let number = first.place().pack;
         drop(first);
-        let third = packs.put(b"x").unwrap();
+        let third = packs.put(b"x");
+        third.pack().sync().unwrap();
         assert_ne!(third.place().pack, number);
         assert_eq!(packs.closed(), [number]);
         // Kept bytes stay when their guard goes, and go when their part does.
@@ -333,13 +406,16 @@ mod tests {
         assert!(!packs.path(current).exists());
     }
 
-    #[test]
-    fn a_pack_that_failed_is_given_up() {
+    #[tokio::test]
+    async fn a_pack_that_failed_is_given_up() {
         let (_folder, packs) = packs();
-        let first = packs.put(b"a").unwrap();
-        first.pack().has_failed.store(true, Ordering::Release);
-        assert!(first.pack().sync().is_err());
-        let second = packs.put(b"b").unwrap();
+        let first = packs.put(b"a");
+        // Its file cannot be made: the name is taken.
+        std::fs::create_dir_all(packs.path(first.place().pack)).unwrap();
+        for _ in 0..2 {
+            assert!(first.pack().sync().is_err());
+        }
+        let second = packs.put(b"b");
         assert_ne!(second.place().pack, first.place().pack);
         second.pack().sync().unwrap();
     }

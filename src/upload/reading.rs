@@ -4,6 +4,8 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::clock::SharedClock;
 use crate::domain::part::{Coding, PackPlace};
 use crate::domain::{PartKind, PartNumber, PartRecord, Target};
@@ -22,6 +24,8 @@ use crate::table::Catalog;
 
 /// Decoded bytes beyond which a part is not small, however few were sent: a commit reads the small ones once more.
 const SMALL_DECODED_BYTES_MAX: u64 = 512 * 1024;
+/// Bytes up to which a part is read without another thread.
+const QUICK_BYTES_MAX: usize = 16 * 1024;
 /// Bytes that tell a coding.
 const MAGIC_BYTES: usize = 4;
 
@@ -68,6 +72,15 @@ impl HowToRead {
             csv,
             limits: self.limits,
         })
+    }
+
+    /// Whether all of this takes less than handing it to another thread: it is a few KiB, not packed, and there is no table to
+    /// look up. Reading it does not block then.
+    pub(super) fn is_quick(&self, bytes: &Bytes) -> bool {
+        let coding = self
+            .announced
+            .map_or_else(|| self.coding_of(&PartBytes::Memory(bytes.clone())), Ok);
+        bytes.len() <= QUICK_BYTES_MAX && self.target.is_none() && coding == Ok(Coding::Identity)
     }
 
     /// The coding that the file's name says, else its first bytes.

@@ -65,7 +65,7 @@ impl World {
             limits: Limits::from(&PartsConfig::default()),
             tables: TablesConfig::default(),
         };
-        let packs = Packs::new(layout.packs_folder(), clock.clone());
+        let packs = Packs::open(layout.packs_folder(), clock.clone());
         let surroundings = Arc::new(Surroundings {
             usage: Usage::new(&QuotasConfig::default()),
             overwrite_needs: Role::Owner,
@@ -303,7 +303,9 @@ async fn packs_stay_while_an_open_session_has_a_part_in_them() {
     let (mut session, _) = world.session(1).await;
     // Packs of an earlier run: the numbers say so, and nothing counts their parts.
     let [wanted, unwanted] = [11, 12].map(|number| world.surroundings.packs.path(number));
-    let current = world.surroundings.packs.put(b"x").unwrap().place().pack;
+    let slot = world.surroundings.packs.put(b"x");
+    slot.pack().sync().unwrap();
+    let current = slot.place().pack;
     for path in [&wanted, &unwanted] {
         std::fs::write(path, b"bytes").unwrap();
     }

@@ -55,21 +55,6 @@ async fn writes_survive_a_reopening_and_expectations_guard_them() {
 }
 
 #[tokio::test]
-async fn a_group_does_not_wait_for_ever_for_what_is_announced() {
-    let folder = tempfile::tempdir().unwrap();
-    let (journal, _writer) = open(&Layout::new(folder.path().to_path_buf())).unwrap();
-    let announced: Vec<Coming> = (0..100).map(|_| journal.announce()).collect();
-    // Returns, or the test never ends.
-    journal
-        .write(put(b"t/a", b"1", None))
-        .unwrap()
-        .await
-        .unwrap();
-    drop(announced);
-    assert_eq!(journal.coming.load(Ordering::Relaxed), 0);
-}
-
-#[tokio::test]
 async fn of_many_writers_that_expect_the_same_one_wins() {
     let folder = tempfile::tempdir().unwrap();
     let (journal, _writer) = open(&Layout::new(folder.path().to_path_buf())).unwrap();
