@@ -27,6 +27,7 @@ pub mod dialect;
 mod faults;
 mod field;
 mod header;
+mod marks;
 mod oddities;
 mod plain;
 mod records;

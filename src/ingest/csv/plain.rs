@@ -8,6 +8,7 @@ use std::io::Read;
 
 use super::CsvReader;
 use super::dialect::{Comments, Dialect, Escape};
+use super::marks::{MarkBytes, Marks};
 use super::records::Records;
 use super::table::COMMENT;
 use crate::ingest::looks::Looks;
@@ -19,23 +20,19 @@ const BARE_RECORD_BYTES_MAX: usize = 16 << 10;
 
 /// What is known of a dialect's plain rows, and how often there are any.
 pub(super) struct PlainRows {
-    /// For every byte whether it ends a bare field or has no place in one.
-    is_special: [bool; 256],
+    /// What ends a bare field or has no place in one.
+    marks: MarkBytes,
     pub(super) looks: Looks,
 }
 
 impl PlainRows {
     pub(super) fn new(dialect: &Dialect) -> Self {
-        let mut is_special = [false; 256];
         let quote = dialect.quote.unwrap_or(dialect.delimiter);
-        for byte in [dialect.delimiter, quote, b'\n', b'\r', 0] {
-            is_special[usize::from(byte)] = true;
-        }
         let has_plain_rows = dialect.escape == Escape::Doubled
             && !dialect.doubled_delimiter
             && !dialect.blank_after_delimiter;
         Self {
-            is_special,
+            marks: [dialect.delimiter, quote, b'\n', b'\r', 0],
             looks: Looks::new(has_plain_rows),
         }
     }
@@ -60,8 +57,9 @@ impl<R: Read> CsvReader<R> {
         };
         let (mut taken, mut rows) = (0, 0);
         let mut all_plain = whole_rows > 0;
+        let mut marks = Marks::new(text.as_bytes(), self.plain.marks);
         while taken < text.len() && !batch.is_full(*cell_bytes) {
-            let Some(end) = self.add_plain_row(text, taken, batch, cell_bytes) else {
+            let Some(end) = self.add_plain_row(text, taken, &mut marks, batch, cell_bytes) else {
                 for column in &mut batch.columns {
                     column.truncate(batch.row_count);
                 }
@@ -83,6 +81,7 @@ impl<R: Read> CsvReader<R> {
         &self,
         text: &str,
         start: usize,
+        marks: &mut Marks<'_>,
         batch: &mut RawBatch,
         cell_bytes: &mut usize,
     ) -> Option<usize> {
@@ -95,7 +94,7 @@ impl<R: Read> CsvReader<R> {
         let mut at = start;
         let last = batch.columns.len().checked_sub(1)?;
         for (index, column) in batch.columns.iter_mut().enumerate() {
-            let field = self.plain_field(text, at)?;
+            let field = self.plain_field(text, at, marks)?;
             let kind = match self.dialect.nulls {
                 None if field.is_quoted => CellKind::Quoted,
                 None if field.text.is_empty() => CellKind::Null,
@@ -111,7 +110,11 @@ impl<R: Read> CsvReader<R> {
             }
         }
         let is_crlf = bytes[at - 1] == b'\r' && bytes.get(at) == Some(&b'\n');
-        Some(if is_crlf { at + 1 } else { at })
+        if is_crlf {
+            marks.next();
+            at += 1;
+        }
+        Some(at)
     }
 
     /// Adds the next record if it lies whole in the buffer and none of its fields has a quote or anything else that takes a closer
@@ -141,34 +144,43 @@ impl<R: Read> CsvReader<R> {
         true
     }
 
-    fn plain_field<'a>(&self, text: &'a str, start: usize) -> Option<Found<'a>> {
-        let rest = &text.as_bytes()[start..];
-        let is_special = |byte: &u8| self.plain.is_special[usize::from(*byte)];
-        let length = rest.iter().position(is_special)?;
-        let special = rest[length];
-        if Some(special) != self.dialect.quote {
-            let is_end = special != 0;
-            let is_small = length <= self.limits.field_bytes_max;
-            return (is_end && is_small).then_some(Found {
-                text: text.get(start..start + length)?,
+    /// The field that starts there; the next mark is the first one in or behind it.
+    fn plain_field<'a>(
+        &self,
+        text: &'a str,
+        start: usize,
+        marks: &mut Marks<'_>,
+    ) -> Option<Found<'a>> {
+        let bytes = text.as_bytes();
+        let mark = marks.next()?;
+        if Some(bytes[mark]) != self.dialect.quote {
+            let is_small = mark - start <= self.limits.field_bytes_max;
+            return (bytes[mark] != 0 && is_small).then_some(Found {
+                text: text.get(start..mark)?,
                 is_quoted: false,
-                end: start + length,
+                end: mark,
             });
         }
-        if length > 0 {
+        if mark > start {
             return None;
         }
-        let content = &rest[1..];
-        let length = memchr::memchr(special, content)?;
-        let after = *content.get(length + 1)?;
-        let is_end = after == self.dialect.delimiter || after == b'\n' || after == b'\r';
-        let is_plain = memchr::memchr3(b'\n', b'\r', 0, &content[..length]).is_none()
-            && length <= self.limits.field_bytes_max;
-        let start = start + 1;
-        (is_end && is_plain).then_some(Found {
-            text: text.get(start..start + length)?,
+        let closing = loop {
+            let inside = marks.next()?;
+            match bytes[inside] {
+                b'\n' | b'\r' | 0 => return None,
+                byte if Some(byte) == self.dialect.quote => break inside,
+                _ => {}
+            }
+        };
+        let end = marks.next()?;
+        let content = start + 1;
+        let is_plain = end == closing + 1
+            && matches!(bytes[end], byte if byte == self.dialect.delimiter || byte == b'\n' || byte == b'\r')
+            && closing - content <= self.limits.field_bytes_max;
+        is_plain.then_some(Found {
+            text: text.get(content..closing)?,
             is_quoted: true,
-            end: start + length + 1,
+            end,
         })
     }
 }
