@@ -1,8 +1,14 @@
-//! Writes data files: Parquet with a field id on every column, statistics per column chunk, zstd; tiny ones with Snappy, because
-//! each column of each file makes a compressor, and zstd's costs more than compressing a few hundred bytes.
+//! Writes data files: Parquet with a field id on every column, statistics per column chunk, zstd; tiny ones are not compressed,
+//! because a compressor costs more than it spares in a few KiB.
 //!
-//! No `ARROW:schema` key is written: with it some readers take the key's types over Parquet's own. Row
-//! groups are cut by size, which bounds the memory of a writer.
+//! Columns of the usual flat types are written by [`flat`], all others by the parquet crate, and so is everything around them. No
+//! `ARROW:schema` key is written: with it some readers take the key's types over Parquet's own. Row groups are cut by size,
+//! which bounds the memory of a writer.
+
+mod dictionary;
+mod flat;
+mod row_group;
+mod value;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -12,29 +18,17 @@ use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::SchemaRef;
 use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::spec::{NestedFieldRef, Schema};
-use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::arrow::ArrowSchemaConverter;
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use parquet::schema::types::ColumnPath;
+use parquet::file::writer::SerializedFileWriter;
+use zstd::bulk::Compressor;
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::store::durable;
 use crate::store::fault::Artifact;
-
-/// Encoded bytes after which a row group ends.
-const ROW_GROUP_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// Rows after which a row group ends.
-const ROW_GROUP_ROWS_MAX: usize = 1024 * 1024;
-
-/// What is known of a data file's content before it is written.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Content<'a> {
-    /// Columns in which nearly every value is another: a dictionary would cost time and space.
-    pub varied_columns: &'a [&'a str],
-    /// Whether it is made of a few KiB.
-    pub is_tiny: bool,
-}
+use row_group::RowGroups;
 
 /// A data file that is written and not yet durable. It is the caller's to remove.
 #[derive(Debug)]
@@ -56,41 +50,40 @@ impl UnsyncedFile {
 
 /// A data file that is being written. Dropped unfinished, it removes what it wrote.
 pub struct DataFileWriter {
-    writer: Option<ArrowWriter<File>>,
+    /// None when the file is finished.
+    file: Option<SerializedFileWriter<File>>,
     path: PathBuf,
     schema: SchemaRef,
     fields: Vec<NestedFieldRef>,
+    row_groups: RowGroups,
 }
 
 impl DataFileWriter {
-    /// Starts a new file with these columns.
-    pub fn create(path: &Path, fields: Vec<NestedFieldRef>, content: Content<'_>) -> Result<Self> {
+    /// Starts a new file with these columns; a tiny one is made of a few KiB.
+    pub fn create(path: &Path, fields: Vec<NestedFieldRef>, is_tiny: bool) -> Result<Self> {
         let schema = arrow_schema(&fields)?;
+        let converter = ArrowSchemaConverter::new();
+        let descriptor = converter.convert(&schema).map_err(Error::internal)?;
+        let root = descriptor.root_schema_ptr();
+        let properties = Arc::new(properties(is_tiny));
+        let level = ZstdLevel::default().compression_level();
+        let packer = (!is_tiny).then(|| Compressor::new(level)).transpose();
+        let packer = packer.map_err(Error::internal)?;
+        let row_groups = RowGroups::new(schema.clone(), descriptor, &properties, packer)
+            .map_err(Error::internal)?;
         let file = durable::create_new(path)
             .map_err(|error| Error::storage("creating a data file", &error))?;
-        let mut properties = WriterProperties::builder()
-            .set_compression(match content.is_tiny {
-                true => Compression::SNAPPY,
-                false => Compression::ZSTD(ZstdLevel::default()),
-            })
-            .set_statistics_enabled(EnabledStatistics::Chunk)
-            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS_MAX))
-            .set_max_row_group_bytes(Some(ROW_GROUP_BYTES_MAX))
-            .set_created_by(concat!("calve ", env!("CARGO_PKG_VERSION")).to_owned());
-        for name in content.varied_columns {
-            let column = ColumnPath::new(vec![(*name).to_owned()]);
-            properties = properties.set_column_dictionary_enabled(column, false);
-        }
-        let options = ArrowWriterOptions::new()
-            .with_properties(properties.build())
-            .with_skip_arrow_metadata(true);
-        let writer = ArrowWriter::try_new_with_options(file, schema.clone(), options)
-            .map_err(Error::internal)?;
+        let started = SerializedFileWriter::new(file, root, properties);
+        let file = started.map_err(|error| {
+            durable::remove_quietly(path);
+            parquet_error(error)
+        })?;
         Ok(Self {
-            writer: Some(writer),
+            file: Some(file),
             path: path.to_path_buf(),
             schema,
             fields,
+            row_groups,
         })
     }
 
@@ -107,18 +100,20 @@ impl DataFileWriter {
     /// Adds rows.
     pub fn write(&mut self, arrays: Vec<ArrayRef>) -> Result<()> {
         let batch = RecordBatch::try_new(self.schema.clone(), arrays).map_err(Error::internal)?;
-        match &mut self.writer {
-            Some(writer) => writer.write(&batch).map_err(parquet_error),
+        match &mut self.file {
+            Some(file) => self.row_groups.write(&batch, file).map_err(parquet_error),
             None => Err(Error::internal("the data file is finished")),
         }
     }
 
     /// Ends the file. Neither its bytes nor its name are durable.
     pub fn finish(mut self) -> Result<UnsyncedFile> {
-        let Some(writer) = self.writer.take() else {
+        let Some(mut file) = self.file.take() else {
             return Err(Error::internal("the data file is finished"));
         };
-        let finished = writer.into_inner().map_err(parquet_error).and_then(|file| {
+        let ended = self.row_groups.end(&mut file);
+        let ended = ended.and_then(|()| file.into_inner());
+        let finished = ended.map_err(parquet_error).and_then(|file| {
             let metadata = file.metadata();
             let metadata =
                 metadata.map_err(|error| Error::storage("reading a data file's size", &error))?;
@@ -134,10 +129,22 @@ impl DataFileWriter {
 
 impl Drop for DataFileWriter {
     fn drop(&mut self) {
-        if self.writer.take().is_some() {
+        if self.file.take().is_some() {
             durable::remove_quietly(&self.path);
         }
     }
+}
+
+fn properties(is_tiny: bool) -> WriterProperties {
+    WriterProperties::builder()
+        .set_compression(match is_tiny {
+            true => Compression::UNCOMPRESSED,
+            false => Compression::ZSTD(ZstdLevel::default()),
+        })
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_offset_index_disabled(true)
+        .set_created_by(concat!("calve ", env!("CARGO_PKG_VERSION")).to_owned())
+        .build()
 }
 
 /// The Arrow schema of a data file with these columns.
@@ -162,11 +169,14 @@ pub fn iceberg_schema(fields: &[NestedFieldRef]) -> Result<Schema> {
 }
 
 /// A write failure of the parquet crate: the disk's, if the disk is the cause.
-fn parquet_error(error: parquet::errors::ParquetError) -> Error {
-    if let parquet::errors::ParquetError::External(source) = &error
+fn parquet_error(error: ParquetError) -> Error {
+    if let ParquetError::External(source) = &error
         && let Some(io) = source.downcast_ref::<std::io::Error>()
     {
         return Error::storage("writing a data file", io);
     }
     Error::internal(error)
 }
+
+#[cfg(test)]
+mod tests;

@@ -201,6 +201,29 @@ fn texts<'a>(
     })
 }
 
+/// The first characters of a bound; an upper one that was cut is raised at its last character.
+pub fn cut_text(text: &str, characters_max: usize, is_upper: bool) -> Option<String> {
+    let Some((end, _)) = text.char_indices().nth(characters_max) else {
+        return Some(text.to_owned());
+    };
+    let mut kept: Vec<char> = text[..end].chars().collect();
+    if !is_upper {
+        return Some(kept.into_iter().collect());
+    }
+    while let Some(last) = kept.pop() {
+        // The next code point; the surrogates' range is jumped over.
+        let next = match u32::from(last) + 1 {
+            0xd800..=0xdfff => Some('\u{e000}'),
+            next => char::from_u32(next),
+        };
+        if let Some(next) = next {
+            kept.push(next);
+            return Some(kept.into_iter().collect());
+        }
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -211,6 +234,16 @@ mod tests {
     use parquet::file::properties::WriterProperties;
 
     use super::*;
+
+    #[test]
+    fn a_cut_upper_bound_is_above_every_value() {
+        let long = "abcdefghijklmnopqrstuvwxyz";
+        assert_eq!(cut_text(long, 16, false).unwrap(), "abcdefghijklmnop");
+        assert_eq!(cut_text(long, 16, true).unwrap(), "abcdefghijklmnoq");
+        assert_eq!(cut_text("short", 5, true).unwrap(), "short");
+        assert_eq!(cut_text("aé\u{d7ff}tail", 3, true).unwrap(), "aé\u{e000}");
+        assert_eq!(cut_text(&"\u{10ffff}".repeat(17), 16, true), None);
+    }
 
     fn batch(numbers: [Option<i32>; 4], texts: [&str; 4], floats: [f64; 4]) -> RecordBatch {
         let numbers: ArrayRef = Arc::new(Int32Array::from(numbers.to_vec()));

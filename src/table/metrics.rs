@@ -15,7 +15,7 @@ use parquet::basic::Type as PhysicalType;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 
 use crate::error::{Error, Result};
-use crate::ingest::statistics::has_order;
+use crate::ingest::statistics::{cut_text, has_order};
 
 /// Characters (text) or bytes (binary) of a bound; what other writers use.
 const BOUND_LENGTH_MAX: usize = 16;
@@ -180,7 +180,9 @@ fn datum(
             // A footer has these little-endian, a bound is big-endian.
             bytes.iter().rev().copied().collect()
         }
-        PrimitiveType::String => cut_text(std::str::from_utf8(bytes).ok()?, is_upper)?.into_bytes(),
+        PrimitiveType::String => {
+            cut_text(std::str::from_utf8(bytes).ok()?, BOUND_LENGTH_MAX, is_upper)?.into_bytes()
+        }
         PrimitiveType::Binary | PrimitiveType::Fixed(_) => cut_binary(bytes, is_upper)?,
         PrimitiveType::Float | PrimitiveType::Double if is_zero(bytes) => {
             let mut zero = vec![0; bytes.len()];
@@ -201,29 +203,6 @@ fn is_zero(bytes: &[u8]) -> bool {
     bytes
         .split_last()
         .is_some_and(|(last, rest)| last & 0x7f == 0 && rest.iter().all(|byte| *byte == 0))
-}
-
-/// The first characters of a bound; an upper one that was cut is raised at its last character.
-fn cut_text(text: &str, is_upper: bool) -> Option<String> {
-    let Some((end, _)) = text.char_indices().nth(BOUND_LENGTH_MAX) else {
-        return Some(text.to_owned());
-    };
-    let mut kept: Vec<char> = text[..end].chars().collect();
-    if !is_upper {
-        return Some(kept.into_iter().collect());
-    }
-    while let Some(last) = kept.pop() {
-        // The next code point; the surrogates' range is jumped over.
-        let next = match u32::from(last) + 1 {
-            0xd800..=0xdfff => Some('\u{e000}'),
-            next => char::from_u32(next),
-        };
-        if let Some(next) = next {
-            kept.push(next);
-            return Some(kept.into_iter().collect());
-        }
-    }
-    None
 }
 
 /// The first bytes of a bound; an upper one that was cut is raised at its last byte below 255.
@@ -249,17 +228,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cut_upper_bound_is_above_every_value() {
-        let long = "abcdefghijklmnopqrstuvwxyz";
-        assert_eq!(cut_text(long, false).unwrap(), "abcdefghijklmnop");
-        assert_eq!(cut_text(long, true).unwrap(), "abcdefghijklmnoq");
-        assert_eq!(cut_text("short", true).unwrap(), "short");
-        let surrogate_gap = format!("{}\u{d7ff}tail", "a".repeat(15));
-        assert_eq!(
-            cut_text(&surrogate_gap, true).unwrap(),
-            format!("{}\u{e000}", "a".repeat(15))
-        );
-        assert_eq!(cut_text(&"\u{10ffff}".repeat(17), true), None);
+    fn a_cut_upper_bound_of_bytes_is_above_every_value() {
         assert_eq!(cut_binary(&[255; 17], true), None);
         assert_eq!(cut_binary(&[1; 17], true).unwrap()[15], 2);
     }

@@ -14,7 +14,7 @@ use crate::domain::part::{Coding, ParquetRecord};
 use crate::domain::{ColumnRecord, ColumnType, DataFileRecord};
 use crate::error::{Error, ErrorCode, Result};
 use crate::ingest::codec;
-use crate::ingest::data_file::{Content, DataFileWriter, UnsyncedFile};
+use crate::ingest::data_file::{DataFileWriter, UnsyncedFile};
 use crate::ingest::parquet::{self, ParquetFile};
 use crate::ingest::parquet_types::cast_exactly;
 use crate::ingest::statistics::StatisticsCheck;
@@ -74,7 +74,7 @@ impl ParquetScan {
 
     /// Reads every row; writes those columns that have a field.
     fn write(&mut self, fields: Vec<NestedFieldRef>, output: &Path) -> Result<UnsyncedFile> {
-        let mut writer = DataFileWriter::create(output, fields, Content::default())?;
+        let mut writer = DataFileWriter::create(output, fields, false)?;
         while let Some(batch) = self.file.next_batch()? {
             self.count(&batch);
             let schema = writer.schema().clone();

@@ -6,13 +6,13 @@ use std::path::Path;
 use arrow_array::ArrayRef;
 use iceberg::spec::{NestedFieldRef, Type};
 
-use super::text_writer::{TextWriter, varied_columns};
+use super::text_writer::TextWriter;
 use super::{Discovered, Source, file_fields, format_error};
 use crate::domain::part::PartIssue;
 use crate::domain::{ColumnRecord, ColumnType, DataFileRecord, PartNumber};
 use crate::error::{Error, Result};
 use crate::ingest::codec;
-use crate::ingest::data_file::{Content, UnsyncedFile};
+use crate::ingest::data_file::UnsyncedFile;
 use crate::ingest::error::FormatError;
 use crate::ingest::raw::RawBatch;
 use crate::ingest::text::TextReader;
@@ -70,11 +70,7 @@ pub(super) fn discover(
                 .filter(|fields| !fields.is_empty());
             if let Some(fields) = fields {
                 let dates = dates(reader.columns(), &evidence);
-                let content = Content {
-                    varied_columns: &varied_columns(reader.columns(), &batch),
-                    is_tiny: false,
-                };
-                let writer = TextWriter::new(output, fields, &dates, content)?;
+                let writer = TextWriter::new(output, fields, &dates, false)?;
                 early = Some((state, writer));
             } else if early.as_ref().is_none_or(|(known, _)| *known != state) {
                 early = None;
@@ -98,7 +94,7 @@ pub(super) fn discover(
         Some((_, writer)) => writer.finish()?,
         None if rows > 0 && (output.is_some() || table.is_some()) => {
             let dates = dates(reader.columns(), &evidence);
-            let mut writer = TextWriter::new(output, fields.clone(), &dates, Content::default())?;
+            let mut writer = TextWriter::new(output, fields.clone(), &dates, false)?;
             read_into(source, &mut writer)?;
             writer.finish()?
         }
@@ -239,13 +235,10 @@ pub(super) fn convert(
     output: &Path,
 ) -> std::result::Result<UnsyncedFile, Vec<Error>> {
     let packed_bytes = parts.iter().map(|(_, source)| source.bytes.packed_bytes());
-    let content = Content {
-        is_tiny: packed_bytes
-            .sum::<Option<u64>>()
-            .is_some_and(|bytes| bytes <= TINY_BYTES_MAX),
-        ..Content::default()
-    };
-    let mut writer = TextWriter::new(Some(output), fields.to_vec(), dates, content)
+    let is_tiny = packed_bytes
+        .sum::<Option<u64>>()
+        .is_some_and(|bytes| bytes <= TINY_BYTES_MAX);
+    let mut writer = TextWriter::new(Some(output), fields.to_vec(), dates, is_tiny)
         .map_err(|error| vec![error])?;
     let mut refusals = Vec::new();
     for (part, source) in parts {
@@ -270,7 +263,7 @@ fn read_into(source: &Source, writer: &mut TextWriter) -> Result<()> {
 
 /// Reads a text part and makes sure that its values fit these columns.
 pub(super) fn check(source: &Source, fields: &[NestedFieldRef], dates: &ColumnDates) -> Result<()> {
-    let mut writer = TextWriter::new(None, fields.to_vec(), dates, Content::default())?;
+    let mut writer = TextWriter::new(None, fields.to_vec(), dates, false)?;
     read_into(source, &mut writer)?;
     writer.check_part()
 }

@@ -1,6 +1,6 @@
 //! Raw cells into a data file of decided columns; or, without a file, only the values that do not fit.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use arrow_array::ArrayRef;
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::not_castable;
 use crate::error::Result;
-use crate::ingest::data_file::{self, Content, DataFileWriter, UnsyncedFile};
+use crate::ingest::data_file::{self, DataFileWriter, UnsyncedFile};
 use crate::ingest::encode::{self, Misfit};
 use crate::ingest::raw::{BATCH_CELLS_MAX, RawBatch, RawColumn};
 use crate::schema::text_value::{self, DateForm};
@@ -22,26 +22,8 @@ pub(super) type Encoded = Vec<Option<ArrayRef>>;
 
 /// Why a date or timestamp does not fit.
 const OTHER_FORM: &str = "dates and timestamps are YYYY-MM-DD[ HH:MM:SS[zone]], or in another form that all values of the column share and that leaves no doubt of day and month";
-/// Rows that tell whether nearly every value of a column is another.
-const VARIED_ROWS_MIN: usize = 1000;
 /// Values of a column that a refusal names.
 const EXAMPLES_MAX: usize = 5;
-
-/// The columns of a batch in which nine of ten cells, or more, differ from all others.
-pub(super) fn varied_columns<'a>(names: &'a [String], batch: &RawBatch) -> Vec<&'a str> {
-    if batch.row_count < VARIED_ROWS_MIN {
-        return Vec::new();
-    }
-    let is_varied = |column: &RawColumn| {
-        let distinct: HashSet<&str> = column.iter().map(|(_, text)| text).collect();
-        distinct.len() * 10 >= batch.row_count * 9
-    };
-    let columns = names.iter().zip(&batch.columns);
-    columns
-        .filter(|(_, column)| is_varied(column))
-        .map(|(name, _)| name.as_str())
-        .collect()
-}
 
 /// Encodes raw cells into a data file, and collects the first misfit of every column.
 pub(super) struct TextWriter {
@@ -100,15 +82,15 @@ impl Misfits {
 }
 
 impl TextWriter {
-    /// Without an output it keeps nothing but the misfits.
+    /// Without an output it keeps nothing but the misfits. A tiny file is made of a few KiB.
     pub(super) fn new(
         output: Option<&Path>,
         fields: Vec<NestedFieldRef>,
         dates: &ColumnDates,
-        content: Content<'_>,
+        is_tiny: bool,
     ) -> Result<Self> {
         let form_of = |field: &NestedFieldRef| dates.get(&field.name).copied();
-        let file = output.map(|output| DataFileWriter::create(output, fields.clone(), content));
+        let file = output.map(|output| DataFileWriter::create(output, fields.clone(), is_tiny));
         Ok(Self {
             file: file.transpose()?,
             forms: fields

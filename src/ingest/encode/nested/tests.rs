@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::ingest::data_file::{Content, DataFileWriter, arrow_schema};
+use crate::ingest::data_file::{DataFileWriter, arrow_schema};
 use crate::schema::evidence::Evidence;
 use crate::schema::nested::tests::any_column;
 use crate::schema::types::{self, FieldIds};
@@ -92,7 +92,7 @@ fn written_and_read(fields: &[NestedFieldRef], array: ArrayRef) -> RecordBatch {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.parquet");
     let rows = array.len();
-    let mut writer = DataFileWriter::create(&path, fields.to_vec(), Content::default()).unwrap();
+    let mut writer = DataFileWriter::create(&path, fields.to_vec(), false).unwrap();
     writer.write(vec![array]).unwrap();
     writer.finish().unwrap().sync().unwrap();
     let file = std::fs::File::open(&path).unwrap();
