@@ -48,7 +48,7 @@ use crate::tls::{self, Watch};
 use crate::upload::Uploads;
 use crate::upload::turns::Turns;
 
-/// Threads that actors run on. They only decide and wait, so two are plenty for thousands of sessions.
+/// Threads for the actors that are nobody's connection's: the supervisor, the committers, the janitor. They only decide and wait.
 const ARBITERS: usize = 2;
 /// Small parts read at once, for every part that may be converted. They are quick, and do not wait for large ones.
 const SMALL_PARTS_PER_CONVERSION: usize = 2;

@@ -3,6 +3,10 @@
 //! The map of live sessions is shared for reading: a request for a session that is in memory does not pass
 //! through the supervisor. Only the supervisor adds to it, so a session is never started twice; an entry is
 //! removed by the actor that leaves, or by whoever finds its mailbox closed.
+//!
+//! A session's actor runs on the thread that asked for it first. Most requests of a session come over connections of that thread,
+//! and a message that stays on its thread costs a fraction of one that wakes another. When that thread ends, which it does in a
+//! shutdown after its requests have ended, so does the actor; what it had under way is in the journal or with a committer.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -84,12 +88,17 @@ impl Actor for Supervisor {
 /// The address of a session's actor, started if it is not in memory.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Addr<SessionActor>>")]
-struct Find(SessionId);
+struct Find {
+    id: SessionId,
+    /// The thread that asks, if actors can run there.
+    arbiter: Option<ArbiterHandle>,
+}
 
 impl Handler<Find> for Supervisor {
     type Result = Result<Addr<SessionActor>>;
 
-    fn handle(&mut self, Find(id): Find, _context: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, message: Find, _context: &mut Self::Context) -> Self::Result {
+        let Find { id, arbiter } = message;
         if let Some(address) = self.live.get(&id) {
             return Ok(address);
         }
@@ -107,7 +116,8 @@ impl Handler<Find> for Supervisor {
             self.committers.clone(),
             self.live.clone(),
         );
-        let address = SessionActor::start_in_arbiter(&self.arbiters.pick(), |_| actor);
+        let arbiter = arbiter.unwrap_or_else(|| self.arbiters.pick());
+        let address = SessionActor::start_in_arbiter(&arbiter, |_| actor);
         let mut addresses = self
             .live
             .addresses
@@ -329,10 +339,11 @@ impl Sessions {
         for _ in 0..ASK_ATTEMPTS {
             let address = match self.live.get(id) {
                 Some(address) => address,
-                None => match self.supervisor.send(Find(id.clone())).await {
-                    Ok(found) => found?,
-                    Err(_) => return Err(unreachable_actor("supervisor")),
-                },
+                None => {
+                    let (id, arbiter) = (id.clone(), Arbiter::try_current());
+                    let found = self.supervisor.send(Find { id, arbiter }).await;
+                    found.map_err(|_| unreachable_actor("supervisor"))??
+                }
             };
             match address.send(message()).await {
                 Ok(answer) => return answer,
