@@ -28,7 +28,7 @@
 //! * [`auth`]: who asks. *Invariant: a credential that proves nothing is refused in one way; what somebody may do is decided
 //!   in [`domain::access`].*
 //! * [`quotas`]: how much one user may do. [`audit`]: who changed what. [`mod@tls`]: the certificate.
-//! * [`admission`]: whether a part may come: space, bytes staged, parts in flight.
+//! * [`admission`]: whether a part may come: space, bytes staged, parts in flight. [`turns`]: when it is converted.
 //! * [`upload`]: one part, from the socket to the acknowledgement.
 //! * [`http`]: routes, who may come to them, answers, errors, the OpenAPI document. *Invariant: the only home of status codes.*
 //! * [`mod@check`]: compares all of this with each other. *Invariant: it removes nothing unless asked to.*
@@ -100,4 +100,5 @@ pub mod telemetry;
 #[cfg(test)]
 mod testing;
 pub mod tls;
+pub mod turns;
 pub mod upload;

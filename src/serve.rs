@@ -45,8 +45,8 @@ use crate::table::commit::CommitContext;
 use crate::table::{Catalog, JournalCatalog, LocalStorage, TableStorage};
 use crate::telemetry::Metrics;
 use crate::tls::{self, Watch};
+use crate::turns::Turns;
 use crate::upload::Uploads;
-use crate::upload::turns::Turns;
 
 /// Threads for the actors that are nobody's connection's: the supervisor, the committers, the janitor. They only decide and wait.
 const ARBITERS: usize = 2;

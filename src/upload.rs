@@ -1,7 +1,7 @@
 //! One part, from the socket to the acknowledgement.
 //!
 //! 1. Refuse what can be refused before a byte is read: size, session, state, then what [`crate::admission`] says.
-//! 2. Receive the body: into the staging folder, hashing, slowly while many parts wait ([`turns`]); or, when it ends early, into
+//! 2. Receive the body: into the staging folder, hashing, slowly while many parts wait ([`crate::turns`]); or, when it ends early, into
 //!    memory.
 //! 3. Decode it, find its format, and read all of it in one of the bounded turns; of large text, where there is a place for
 //!    that, while it still arrives; of a few KiB at once, because another thread would cost more. Of a large part, or one in Parquet, the data file is written; a small one of text is put
@@ -13,7 +13,6 @@
 //! number, if there is one, was not touched.
 
 mod reading;
-pub mod turns;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -42,8 +41,8 @@ use crate::schema::TableColumns;
 use crate::store::pace::{Pace, PacedBody};
 use crate::store::packs::Packs;
 use crate::store::staging::{self, Received, Reception, Sink, StagedFiles, Start};
+use crate::turns::{Turns, turn};
 use reading::{HowToRead, PartReading};
-use turns::{Turns, turn};
 
 /// Announced bytes from which on it is worth while to read a part before it is complete.
 const EARLY_BYTES_MIN: u64 = 1024 * 1024;

@@ -5,8 +5,8 @@
 //!                                        └─────parquet (arrays as they are, cast)──────┘
 //! ```
 //!
-//! Everything here blocks and runs on blocking threads. Memory is bounded by the batch, one row group
-//! and the limits of [`Limits`], not by the part.
+//! Everything here blocks and runs on blocking threads, but for the reading of a few KiB that lie in memory. Memory is bounded by
+//! the batch, one row group and the limits of [`Limits`], not by the part.
 
 pub mod adoption;
 pub mod arrival;

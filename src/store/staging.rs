@@ -26,7 +26,7 @@ use crate::blocking::blocking;
 use crate::error::{Error, ErrorCode, Result};
 use crate::ingest::arrival::Arrival;
 use crate::ingest::digest::{ExpectedDigests, Hasher};
-use crate::upload::turns::Turns;
+use crate::turns::Turns;
 
 /// Bytes of a part after which the disk begins to write them: what is left for the sync at the end is no more.
 const BEGIN_TO_WRITE_BYTES: u64 = 2 * 1024 * 1024;
