@@ -22,8 +22,8 @@ use std::thread;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use support::client::{AS_CSV, Api, Target};
-use support::data::{Expectation, numbered_csv};
+use support::client::{AS_CSV, Api, Target, commit_request};
+use support::data::{Expectation, numbered_csv, numbered_csv_of_bytes};
 use support::raw::RawRequest;
 use support::server::{TestServer, files_below};
 use support::table::{assert_files_are_sound, assert_table_holds, snapshot_chain};
@@ -345,6 +345,45 @@ fn sigterm_lets_a_running_upload_finish() {
     let api = server.api();
     api.commit(&session, &target, "fail").expect(200);
     assert_table_holds(&server, &target, &Expectation::numbered().csv(&csv));
+}
+
+#[test]
+fn sigterm_lets_a_commit_finish_whose_client_is_gone() {
+    let mut server = TestServer::start();
+    let target = Target::new("acme.sales.orders");
+    // No connection stays, so that nothing else keeps the server's threads.
+    let api = Api::with_fresh_connections(server.base_url());
+    let session = api.open_session();
+    let mut expected = Expectation::numbered();
+    // Small parts are converted by the commit, so it takes a while.
+    for part in 0..100 {
+        let (csv, _) = numbered_csv_of_bytes(part, 60_000);
+        api.put_csv(&session, part, &csv);
+        expected = expected.csv(&csv);
+    }
+    let body = commit_request(&target, "append").to_string();
+    let length = body.len().to_string();
+    let headers = [
+        ("content-type", "application/json"),
+        ("content-length", length.as_str()),
+        // What the server says to this is never read, so that the end of the connection is a reset.
+        ("expect", "100-continue"),
+    ];
+    let path = format!("/v1/upload/{session}/commit");
+    let mut request = RawRequest::start(server.base_url(), "POST", &path, &headers);
+    request.write(body.as_bytes());
+    let folder = server.table_dir(&target);
+    wait_until("the commit writes a data file", PATIENCE, || {
+        (!files_below(&folder.join("data")).is_empty()).then_some(())
+    });
+    drop(request);
+    server.terminate();
+    let published = files_below(&folder.join("metadata"));
+    assert!(!published.is_empty(), "the commit was cut off");
+
+    server.restart();
+    server.api().commit(&session, &target, "append").expect(200);
+    assert_table_holds(&server, &target, &expected);
 }
 
 #[test]

@@ -13,7 +13,9 @@ use actix::prelude::*;
 use tokio::sync::oneshot;
 use tracing::{Instrument, Span};
 
-use super::{ASK_ATTEMPTS, ArbiterPool, RunningCommits, Surroundings, unreachable_actor};
+use super::{
+    ASK_ATTEMPTS, ArbiterPool, RunningCommit, RunningCommits, Surroundings, unreachable_actor,
+};
 use crate::domain::{CommitReceipt, CommitRequest, Session, SessionId, Target};
 use crate::error::Result;
 use crate::table::group::{self, GROUP_COMMITS_MAX, WaitingCommit};
@@ -54,7 +56,6 @@ impl Committers {
         request: CommitRequest,
         span: Span,
     ) -> Result<CommitReceipt> {
-        let _running = self.running.enter();
         let session: Arc<Session> = session.into();
         let mode = request.conflict_resolution.name();
         let mut outcome = Err(unreachable_actor("committer"));
@@ -63,6 +64,7 @@ impl Committers {
                 session: session.clone(),
                 request: request.clone(),
                 span: span.clone(),
+                running: self.running.enter(),
             };
             // A closed mailbox: the committer left at this moment, or panicked. Whatever it did is settled
             // by the catalog: the session commits at most once.
@@ -107,13 +109,15 @@ struct RunCommit {
     session: Arc<Session>,
     request: CommitRequest,
     span: Span,
+    running: RunningCommit,
 }
 
-/// A commit in the queue, and who wants its outcome.
+/// A commit in the queue, and who wants its outcome. A shutdown waits for it, also when nobody wants it any more.
 struct Queued {
     commit: WaitingCommit,
     span: Span,
     reply: oneshot::Sender<Result<CommitReceipt>>,
+    _running: RunningCommit,
 }
 
 /// The actor of one target.
@@ -154,12 +158,14 @@ impl Handler<RunCommit> for Committer {
             session,
             request,
             span,
+            running,
         } = message;
         let (reply, outcome) = oneshot::channel();
         self.queue.push_back(Queued {
             commit: WaitingCommit { session, request },
             span,
             reply,
+            _running: running,
         });
         self.run_next(context);
         // Dropped with the actor, so that its asker asks the next one.

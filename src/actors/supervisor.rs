@@ -336,11 +336,13 @@ impl Sessions {
         <SessionActor as Actor>::Context: ToEnvelope<SessionActor, M>,
         T: Send + 'static,
     {
-        for _ in 0..ASK_ATTEMPTS {
+        for attempt in 0..ASK_ATTEMPTS {
             let address = match self.live.get(id) {
                 Some(address) => address,
                 None => {
-                    let (id, arbiter) = (id.clone(), Arbiter::try_current());
+                    // Not again on a thread that may be ending.
+                    let arbiter = Arbiter::try_current().filter(|_| attempt == 0);
+                    let id = id.clone();
                     let found = self.supervisor.send(Find { id, arbiter }).await;
                     found.map_err(|_| unreachable_actor("supervisor"))??
                 }

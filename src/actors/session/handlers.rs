@@ -225,7 +225,7 @@ impl SessionActor {
         context: &mut Context<Self>,
     ) -> Result<()> {
         if let Err(error) = written {
-            return Err(self.not_written(error, Some(&record), context));
+            return Err(self.not_written(error, context));
         }
         let (part, generation) = (record.part, record.generation);
         if !self.is_latest(part, sequence) {
@@ -257,7 +257,7 @@ impl SessionActor {
         context: &mut Context<Self>,
     ) -> Result<()> {
         if let Err(error) = written {
-            return Err(self.not_written(error, None, context));
+            return Err(self.not_written(error, context));
         }
         if self.is_latest(part, sequence)
             && let Some(removed) = self.session()?.delete_part(part)
@@ -269,20 +269,12 @@ impl SessionActor {
     }
 
     /// The refusal of a change that is not in the journal. When the session's record is not as this actor
-    /// knows it, the session was committed behind its back: the next request loads it anew. Only then is it
-    /// certain that a part's record will never be found, and its files go; what stays otherwise goes with a sweep.
-    fn not_written(
-        &mut self,
-        error: WriteError,
-        record: Option<&PartRecord>,
-        context: &mut Context<Self>,
-    ) -> Error {
+    /// knows it, the session was changed behind its back: the next request loads it anew. The files of a part stay for a sweep,
+    /// because its record may be there all the same: queued by an actor that ended before it could tell.
+    fn not_written(&mut self, error: WriteError, context: &mut Context<Self>) -> Error {
         let WriteError::Unexpected { found, .. } = &error else {
             return error.into();
         };
-        if let Some(record) = record {
-            self.remove_files(record);
-        }
         self.live.forget(&self.id, &context.address());
         context.stop();
         match found.as_deref().map(records::receipt_in) {
