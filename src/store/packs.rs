@@ -25,6 +25,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::runtime::Handle;
+
 use super::durable;
 use super::fault::Artifact;
 use crate::clock::SharedClock;
@@ -177,8 +179,14 @@ impl PackSlot {
 
 impl Drop for PackSlot {
     fn drop(&mut self) {
-        if !*self.is_kept.get_mut() {
-            self.packs.release(self.pack.number);
+        if !*self.is_kept.get_mut() && self.packs.give_up(self.pack.number) {
+            let path = self.pack.path.clone();
+            let remove = move || durable::remove_quietly(&path);
+            // A request that ends early drops this on the thread of its connection.
+            match Handle::try_current() {
+                Ok(runtime) => drop(runtime.spawn_blocking(remove)),
+                Err(_) => remove(),
+            }
         }
     }
 }
@@ -210,7 +218,7 @@ impl Packs {
         let mut current = match state.current.take() {
             Some(current) if fits(&current) => current,
             full => {
-                if let Some(unwanted) = self.take_out_of_use(&mut state, full) {
+                if let Some(unwanted) = take_out_of_use(&mut state, full) {
                     tokio::task::spawn_blocking(move || durable::remove_quietly(&unwanted));
                 }
                 self.start_pack(&mut state)
@@ -230,26 +238,28 @@ impl Packs {
 
     /// A part of this pack is wanted no more. The file goes with its last part. Blocks.
     pub fn release(&self, number: u64) {
-        let mut state = self.state();
-        let is_last = match state.wanted.get_mut(&number) {
-            None => return,
-            Some(count) => {
-                *count = count.saturating_sub(1);
-                *count == 0
-            }
-        };
-        if is_last && !state.is_current(number) {
-            self.remove_locked(&mut state, number);
+        if self.give_up(number) {
+            durable::remove_quietly(&self.path(number));
         }
+    }
+
+    /// Counts one part less; whether the pack's file is to go. It cannot be taken into use again then.
+    fn give_up(&self, number: u64) -> bool {
+        let mut state = self.state();
+        let Some(count) = state.wanted.get_mut(&number) else {
+            return false;
+        };
+        *count = count.saturating_sub(1);
+        let is_last = *count == 0 && !state.is_current(number);
+        if is_last {
+            state.wanted.remove(&number);
+        }
+        is_last
     }
 
     /// Removes a pack of which no part is wanted any more. Blocks.
     pub fn remove(&self, number: u64) {
-        self.remove_locked(&mut self.state(), number);
-    }
-
-    fn remove_locked(&self, state: &mut State, number: u64) {
-        state.wanted.remove(&number);
+        self.state().wanted.remove(&number);
         durable::remove_quietly(&self.path(number));
     }
 
@@ -257,7 +267,9 @@ impl Packs {
     pub fn close(&self) {
         let mut state = self.state();
         let current = state.current.take();
-        if let Some(unwanted) = self.take_out_of_use(&mut state, current) {
+        let unwanted = take_out_of_use(&mut state, current);
+        drop(state);
+        if let Some(unwanted) = unwanted {
             durable::remove_quietly(&unwanted);
         }
     }
@@ -277,20 +289,6 @@ impl Packs {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes a full pack out of use; gives its file when nothing in it is wanted.
-    fn take_out_of_use(&self, state: &mut State, full: Option<Current>) -> Option<PathBuf> {
-        let pack = full?.pack;
-        let is_wanted = state
-            .wanted
-            .get(&pack.number)
-            .is_some_and(|count| *count > 0);
-        if is_wanted {
-            return None;
-        }
-        state.wanted.remove(&pack.number);
-        Some(pack.path.clone())
     }
 
     fn start_pack(&self, state: &mut State) -> Current {
@@ -316,6 +314,20 @@ impl State {
             .as_ref()
             .is_some_and(|current| current.pack.number == number)
     }
+}
+
+/// Takes a full pack out of use; gives its file when nothing in it is wanted.
+fn take_out_of_use(state: &mut State, full: Option<Current>) -> Option<PathBuf> {
+    let pack = full?.pack;
+    let is_wanted = state
+        .wanted
+        .get(&pack.number)
+        .is_some_and(|count| *count > 0);
+    if is_wanted {
+        return None;
+    }
+    state.wanted.remove(&pack.number);
+    Some(pack.path.clone())
 }
 
 /// The file of a pack in this folder.
