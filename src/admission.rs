@@ -92,8 +92,9 @@ pub struct Admission {
 struct LastLook(Mutex<Option<(Instant, u64)>>);
 
 impl LastLook {
-    fn note(&self, free_bytes: u64) {
-        *self.lock() = Some((Instant::now(), free_bytes));
+    /// That there were so many bytes free.
+    fn note(&self, at: Instant, free_bytes: u64) {
+        *self.lock() = Some((at, free_bytes));
     }
 
     /// Takes bytes of what was free, if the look was a moment ago and that leaves `rest_bytes`.
@@ -124,6 +125,7 @@ pub struct Admitted {
     /// This part's share of `expected_by_all`.
     expected: AtomicU64,
     in_flight_max: usize,
+    last_look: Arc<LastLook>,
     place: OwnedSemaphorePermit,
 }
 
@@ -161,6 +163,7 @@ impl Admission {
             expected_by_all: self.expected.clone(),
             expected: AtomicU64::new(needed),
             in_flight_max: self.in_flight_max,
+            last_look: self.last_look.clone(),
             place,
         };
         let expected = self.expected.load(Ordering::Relaxed);
@@ -168,11 +171,11 @@ impl Admission {
         if is_small && self.last_look.take(announced, rest) {
             return Ok(admitted);
         }
-        let last_look = self.last_look.clone();
         blocking(move || {
             let expected = admitted.expected_by_all.load(Ordering::Relaxed);
+            let now = Instant::now();
             let free_bytes = check_space(&admitted.folder, admitted.reserve_bytes, expected)?;
-            last_look.note(free_bytes);
+            admitted.last_look.note(now, free_bytes);
             Ok(admitted)
         })
         .await
@@ -207,7 +210,9 @@ impl Admitted {
         let spent = bytes.min(self.expected.load(Ordering::Relaxed));
         self.expected.fetch_sub(spent, Ordering::Relaxed);
         self.expected_by_all.fetch_sub(spent, Ordering::Relaxed);
-        check_space(&self.folder, self.reserve_bytes, bytes)?;
+        let now = Instant::now();
+        let free_bytes = check_space(&self.folder, self.reserve_bytes, bytes)?;
+        self.last_look.note(now, free_bytes.saturating_sub(bytes));
         Ok(())
     }
 }
@@ -264,7 +269,7 @@ mod tests {
     async fn small_parts_share_a_look_at_the_disk_until_it_is_used_up() {
         let look = LastLook::default();
         assert!(!look.take(1, 0), "nobody looked");
-        look.note(100);
+        look.note(Instant::now(), 100);
         assert!(look.take(40, 50));
         assert!(!look.take(11, 50), "60 are left");
         assert!(look.take(10, 50));
