@@ -3,6 +3,7 @@
 //! Format: Parquet, "Encodings", `RLE_DICTIONARY`: the width of a place in bits as one byte, then runs; a bit-packed one here, or
 //! one of a value repeated.
 
+use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use super::value::{Extremes, Value};
@@ -15,8 +16,12 @@ pub(super) struct Dictionary {
     /// Where each of them starts in that.
     starts: Vec<u32>,
     places: HashTable<u32>,
+    /// Seeded anew for each, so that nobody can send values that meet in one place.
+    hashing: RandomState,
     /// The values of the page at hand.
     page: Vec<u32>,
+    /// Their bytes in `PLAIN`.
+    page_plain_bytes: usize,
 }
 
 impl Dictionary {
@@ -30,9 +35,20 @@ impl Dictionary {
         self.page.len()
     }
 
+    /// Bytes that they would have in `PLAIN`.
+    pub(super) fn page_plain_bytes(&self) -> usize {
+        self.page_plain_bytes
+    }
+
     /// Bytes of the different values.
     pub(super) fn plain_bytes(&self) -> usize {
         self.plain.len()
+    }
+
+    /// Bytes that it holds in memory, about.
+    pub(super) fn bytes(&self) -> usize {
+        let for_each = 2 * size_of::<u32>() + size_of::<u64>();
+        self.plain.len() + self.starts.len() * for_each + self.page.len() * size_of::<u32>()
     }
 
     /// Adds a value to the page; one that is new to the extremes, too.
@@ -42,10 +58,13 @@ impl Dictionary {
             plain,
             starts,
             places,
+            hashing,
             page,
+            page_plain_bytes,
         } = self;
+        *page_plain_bytes += V::plain_bytes(item);
         let at = |place: &u32| V::get(plain, starts[*place as usize] as usize);
-        let hash = V::hash(item);
+        let hash = V::hash(item, hashing);
         if let Some(place) = places.find(hash, |place| V::is_same(at(place), item)) {
             page.push(*place);
             return;
@@ -56,14 +75,14 @@ impl Dictionary {
         V::put(item, plain);
         V::widen(extremes, item);
         places.insert_unique(hash, place, |place| {
-            V::hash(V::get(plain, starts[*place as usize] as usize))
+            V::hash(V::get(plain, starts[*place as usize] as usize), hashing)
         });
         page.push(place);
     }
 
     /// The values of the page at hand in `PLAIN`.
     pub(super) fn page_as_plain<V: Value>(&self) -> Vec<u8> {
-        let mut plain = Vec::new();
+        let mut plain = Vec::with_capacity(self.page_plain_bytes);
         for place in &self.page {
             V::put(
                 V::get(&self.plain, self.starts[*place as usize] as usize),
@@ -89,11 +108,12 @@ impl Dictionary {
             }
         }
         self.page.clear();
+        self.page_plain_bytes = 0;
     }
 
-    /// All values in `PLAIN`.
-    pub(super) fn into_plain(self) -> Vec<u8> {
-        self.plain
+    /// How many values there are, and all of them in `PLAIN`.
+    pub(super) fn into_plain(self) -> (usize, Vec<u8>) {
+        (self.starts.len(), self.plain)
     }
 }
 

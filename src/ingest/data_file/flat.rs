@@ -36,10 +36,15 @@ use super::value::{Extremes, Text, Value};
 const PAGE_ROWS: usize = 16 * 1024;
 /// Bytes of plain values after which a page ends.
 const PAGE_BYTES: usize = 512 * 1024;
+/// Bytes of values, each counted as often as it comes, after which a page of their places ends: what a reader unfolds it to, and
+/// what it becomes when the dictionary is given up.
+const UNFOLDED_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of a dictionary after which it takes no more values.
 const DICTIONARY_BYTES_MAX: usize = 1024 * 1024;
 /// Values that tell whether they repeat.
 const TRIAL_VALUES: usize = 1000;
+/// Bytes of a first page that tell whether packing is of use; one with nearly no values does not.
+const TRIAL_BYTES: usize = 4 * 1024;
 /// Values of an array that are taken at once: so many bytes of text, or fewer rows than that.
 const PIECE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -115,8 +120,8 @@ fn physical(array: &ArrayRef) -> ArrayRef {
 struct Chunk<V: Value> {
     description: ColumnDescPtr,
     values: Values,
-    /// The dictionary of the pages so far, when it takes no more.
-    full_dictionary: Option<Dictionary>,
+    /// The dictionary of the pages so far, when it takes no more: how many values, and all of them in `PLAIN`.
+    full_dictionary: Option<(usize, Vec<u8>)>,
     validity: NullBufferBuilder,
     page_rows: usize,
     rows: u64,
@@ -127,7 +132,6 @@ struct Chunk<V: Value> {
     /// Their size before compression.
     unpacked_bytes: usize,
     has_dictionary_pages: bool,
-    has_plain_pages: bool,
     /// Known from the first page on.
     is_packed: Option<bool>,
 }
@@ -152,7 +156,6 @@ impl<V: Value> Chunk<V> {
             pages: TrackedWrite::new(Vec::new()),
             unpacked_bytes: 0,
             has_dictionary_pages: false,
-            has_plain_pages: false,
             is_packed: None,
         }
     }
@@ -182,7 +185,10 @@ impl<V: Value> Chunk<V> {
             }),
         }
         let is_large = match &self.values {
-            Values::Places(dictionary) => dictionary.plain_bytes() > DICTIONARY_BYTES_MAX,
+            Values::Places(dictionary) => {
+                dictionary.plain_bytes() > DICTIONARY_BYTES_MAX
+                    || dictionary.page_plain_bytes() >= UNFOLDED_BYTES_MAX
+            }
             Values::Plain(plain) => plain.len() >= PAGE_BYTES,
         };
         if self.page_rows >= PAGE_ROWS || is_large {
@@ -210,7 +216,6 @@ impl<V: Value> Chunk<V> {
                 Encoding::PLAIN
             }
         };
-        self.has_plain_pages |= encoding == Encoding::PLAIN;
         let page_bytes = check_page(page.len())?;
         let buf = self.pack(page, packer)?;
         let page = Page::DataPage {
@@ -229,7 +234,7 @@ impl<V: Value> Chunk<V> {
         if let Values::Places(dictionary) = &mut self.values
             && dictionary.plain_bytes() > DICTIONARY_BYTES_MAX
         {
-            self.full_dictionary = Some(std::mem::take(dictionary));
+            self.full_dictionary = Some(std::mem::take(dictionary).into_plain());
             self.values = Values::Plain(Vec::new());
         }
         Ok(())
@@ -269,7 +274,8 @@ impl<V: Value> Chunk<V> {
             return Ok(bytes.into());
         };
         let packed = packer.compress(&bytes)?;
-        let is_worthwhile = self.has_dictionary_pages || packed.len() < bytes.len() / 20 * 19;
+        let is_telling = !self.has_dictionary_pages && bytes.len() >= TRIAL_BYTES;
+        let is_worthwhile = !is_telling || packed.len() < bytes.len() / 20 * 19;
         if *self.is_packed.get_or_insert(is_worthwhile) {
             Ok(packed.into())
         } else {
@@ -293,31 +299,26 @@ impl<V: Value> FlatColumn for Chunk<V> {
     }
 
     fn bytes(&self) -> usize {
-        let (page, dictionary) = match &self.values {
-            Values::Places(dictionary) => (dictionary.page_len(), dictionary.plain_bytes()),
-            Values::Plain(plain) => (plain.len(), 0),
+        let values = match &self.values {
+            Values::Places(dictionary) => dictionary.bytes(),
+            Values::Plain(plain) => plain.len(),
         };
-        self.pages.bytes_written() + page + dictionary
+        let full = self.full_dictionary.as_ref();
+        self.pages.bytes_written() + values + full.map_or(0, |(_, plain)| plain.len())
     }
 
     fn finish(mut self: Box<Self>, packer: &mut Packer) -> Result<(Bytes, ColumnCloseResult)> {
         self.end_page(packer)?;
         let mut chunk = TrackedWrite::new(Vec::new());
         let dictionary = match std::mem::replace(&mut self.values, Values::Plain(Vec::new())) {
-            Values::Places(dictionary) if dictionary.len() > 0 => Some(*dictionary),
+            Values::Places(dictionary) if dictionary.len() > 0 => Some(dictionary.into_plain()),
             Values::Places(_) | Values::Plain(_) => self.full_dictionary.take(),
         };
-        let mut encodings = vec![Encoding::RLE];
-        if let Some(dictionary) = &dictionary {
+        // A dictionary's own page is in PLAIN, too.
+        let mut encodings = vec![Encoding::RLE, Encoding::PLAIN];
+        if let Some((values, plain)) = dictionary {
             encodings.push(Encoding::RLE_DICTIONARY);
-            encodings.push(Encoding::PLAIN);
-            debug_assert!(dictionary.len() > 0);
-        } else {
-            encodings.push(Encoding::PLAIN);
-        }
-        if let Some(dictionary) = dictionary {
-            let num_values = u32::try_from(dictionary.len()).map_err(too_large)?;
-            let plain = dictionary.into_plain();
+            let num_values = u32::try_from(values).map_err(too_large)?;
             let page_bytes = check_page(plain.len())?;
             let page = Page::DictionaryPage {
                 buf: self.pack(plain, packer)?,

@@ -57,6 +57,13 @@ fn column_of(
     (chunks.cloned().collect(), found.unwrap().column(0).clone())
 }
 
+fn cut(array: &ArrayRef, rows: usize) -> Vec<ArrayRef> {
+    let starts = (0..array.len()).step_by(rows);
+    starts
+        .map(|start| array.slice(start, rows.min(array.len() - start)))
+        .collect()
+}
+
 fn has_dictionary(chunk: &ColumnChunkMetaData) -> bool {
     chunk.encodings().any(|one| one == Encoding::RLE_DICTIONARY)
 }
@@ -102,6 +109,36 @@ fn a_full_dictionary_takes_no_more_and_pages_stay_readable() {
     assert_eq!(found.len(), row);
     let encodings: Vec<Encoding> = chunks[0].encodings().collect();
     assert!(encodings.contains(&Encoding::PLAIN), "{encodings:?}");
+}
+
+#[test]
+fn a_column_that_is_empty_at_first_is_packed_and_has_a_dictionary_later() {
+    let rows = (0..60_000).map(|row| (row >= 20_000).then(|| format!("name {}", row % 3000)));
+    let names: ArrayRef = Arc::new(rows.collect::<StringArray>());
+    let (chunks, found) = column_of(PrimitiveType::String, cut(&names, 8192));
+    assert_eq!(&found, &names);
+    assert!(has_dictionary(&chunks[0]));
+    assert_ne!(chunks[0].compression(), Compression::UNCOMPRESSED);
+    assert_eq!(
+        chunks[0].statistics().unwrap().null_count_opt(),
+        Some(20_000)
+    );
+}
+
+#[test]
+fn large_values_that_repeat_do_not_make_one_large_page() {
+    // Few different values, and then many: given up, the dictionary would unfold to 300 MB.
+    let large = "x".repeat(300_000);
+    let repeated: ArrayRef = Arc::new(StringArray::from_iter_values(vec![large.as_str(); 100]));
+    let others = (0..14_000).map(|row| row.to_string());
+    let others: ArrayRef = Arc::new(StringArray::from_iter_values(others));
+    let arrays = [vec![repeated.clone(); 10], vec![others.clone()]].concat();
+    let (chunks, found) = column_of(PrimitiveType::String, arrays);
+    assert_eq!(&found.slice(900, 100), &repeated);
+    assert_eq!(&found.slice(1000, 14_000), &others);
+    assert!(has_dictionary(&chunks[0]));
+    let unpacked = chunks[0].uncompressed_size();
+    assert!(unpacked < 1_000_000, "{unpacked} bytes in pages");
 }
 
 #[test]

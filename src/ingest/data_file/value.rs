@@ -10,6 +10,7 @@ use std::mem::size_of;
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{ArrowPrimitiveType, Float64Type, Int32Type, Int64Type};
+use foldhash::fast::RandomState;
 use parquet::data_type::ByteArray;
 use parquet::file::statistics::{Statistics, ValueStatistics};
 
@@ -33,7 +34,10 @@ pub(super) trait Value: 'static {
 
     fn is_same(left: Self::Item<'_>, right: Self::Item<'_>) -> bool;
 
-    fn hash(item: Self::Item<'_>) -> u64;
+    fn hash(item: Self::Item<'_>, hashing: &RandomState) -> u64;
+
+    /// Bytes of it in `PLAIN`.
+    fn plain_bytes(item: Self::Item<'_>) -> usize;
 
     /// Adds it in `PLAIN`.
     fn put(item: Self::Item<'_>, plain: &mut Vec<u8>);
@@ -118,10 +122,12 @@ impl<T: Fixed> Value for T {
         T::to_bits(left) == T::to_bits(right)
     }
 
-    fn hash(item: T::Native) -> u64 {
-        // Fibonacci hashing; the table looks at the highest and the lowest bits.
-        let product = T::to_bits(item).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        product ^ (product >> 32)
+    fn hash(item: T::Native, hashing: &RandomState) -> u64 {
+        hashing.hash_one(T::to_bits(item))
+    }
+
+    fn plain_bytes(_: T::Native) -> usize {
+        size_of::<T::Native>()
     }
 
     fn put(item: T::Native, plain: &mut Vec<u8>) {
@@ -179,10 +185,14 @@ impl Value for Text {
         left == right
     }
 
-    fn hash(item: &[u8]) -> u64 {
-        let mut hasher = foldhash::fast::FixedState::default().build_hasher();
+    fn hash(item: &[u8], hashing: &RandomState) -> u64 {
+        let mut hasher = hashing.build_hasher();
         hasher.write(item);
         hasher.finish()
+    }
+
+    fn plain_bytes(item: &[u8]) -> usize {
+        size_of::<u32>() + item.len()
     }
 
     fn put(item: &[u8], plain: &mut Vec<u8>) {
