@@ -1,7 +1,7 @@
 //! Writes data files: Parquet with a field id on every column, statistics per column chunk, zstd; tiny ones are not compressed,
 //! because a compressor costs more than it spares in a few KiB.
 //!
-//! Columns of the usual flat types are written by [`flat`], all others by the parquet crate, and so is everything around them. No
+//! Columns of the usual flat types are written by `flat`, all others by the parquet crate, and so is everything around them. No
 //! `ARROW:schema` key is written: with it some readers take the key's types over Parquet's own. Row groups are cut by size,
 //! which bounds the memory of a writer.
 
