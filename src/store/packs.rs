@@ -52,17 +52,11 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    current: Option<Current>,
+    /// The pack that takes bytes.
+    current: Option<Arc<Pack>>,
     /// Parts that are wanted, by pack; only packs of this run.
     wanted: HashMap<u64, u64>,
     last_number: u64,
-}
-
-/// The pack that takes bytes.
-#[derive(Debug)]
-struct Current {
-    pack: Arc<Pack>,
-    end: u64,
 }
 
 /// One file of parts.
@@ -114,10 +108,16 @@ impl Pack {
         durable::sync_file(Artifact::Pack, file)
     }
 
+    /// Whether it takes so many bytes more.
+    fn has_room(&self, length: usize) -> bool {
+        self.unwritten().end() + length as u64 <= PACK_BYTES_MAX
+            && !self.has_failed.load(Ordering::Acquire)
+    }
+
     /// Takes a part's bytes; gives where they will be.
     fn append(&self, bytes: &[u8]) -> u64 {
         let mut unwritten = self.unwritten();
-        let offset = unwritten.offset + unwritten.bytes.len() as u64;
+        let offset = unwritten.end();
         unwritten.bytes.extend_from_slice(bytes);
         offset
     }
@@ -130,12 +130,16 @@ impl Pack {
 }
 
 impl Unwritten {
+    /// Where the next bytes go.
+    fn end(&self) -> u64 {
+        self.offset + self.bytes.len() as u64
+    }
+
     /// All bytes; the next ones go behind them.
     fn take(&mut self) -> Self {
-        let bytes = std::mem::take(&mut self.bytes);
-        let offset = self.offset;
-        self.offset += bytes.len() as u64;
-        Self { bytes, offset }
+        let offset = self.end();
+        let bytes = Vec::new();
+        std::mem::replace(self, Self { bytes, offset })
     }
 }
 
@@ -210,13 +214,8 @@ impl Packs {
     /// [`Pack::sync`]. Must be called within a tokio runtime.
     pub fn put(&self, bytes: &[u8]) -> PackSlot {
         let mut state = self.state();
-        let length = bytes.len() as u64;
-        let fits = |current: &Current| {
-            current.end + length <= PACK_BYTES_MAX
-                && !current.pack.has_failed.load(Ordering::Acquire)
-        };
-        let mut current = match state.current.take() {
-            Some(current) if fits(&current) => current,
+        let pack = match state.current.take() {
+            Some(pack) if pack.has_room(bytes.len()) => pack,
             full => {
                 if let Some(unwanted) = take_out_of_use(&mut state, full) {
                     tokio::task::spawn_blocking(move || durable::remove_quietly(&unwanted));
@@ -224,9 +223,8 @@ impl Packs {
                 self.start_pack(&mut state)
             }
         };
-        let (pack, offset) = (current.pack.clone(), current.pack.append(bytes));
-        current.end = offset + length;
-        state.current = Some(current);
+        let offset = pack.append(bytes);
+        state.current = Some(pack.clone());
         *state.wanted.entry(pack.number).or_default() += 1;
         PackSlot {
             packs: self.clone(),
@@ -281,7 +279,7 @@ impl Packs {
 
     /// The packs that take no more bytes.
     pub fn closed(&self) -> Vec<u64> {
-        let current = self.state().current.as_ref().map(|one| one.pack.number);
+        let current = self.state().current.as_ref().map(|pack| pack.number);
         let mut numbers = numbers_in(&self.0.folder);
         numbers.retain(|number| Some(*number) != current);
         numbers
@@ -291,20 +289,19 @@ impl Packs {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn start_pack(&self, state: &mut State) -> Current {
+    fn start_pack(&self, state: &mut State) -> Arc<Pack> {
         let now = self.0.clock.now().timestamp_micros();
         let number = u64::try_from(now)
             .unwrap_or(0)
             .max(state.last_number.saturating_add(1));
         state.last_number = number;
-        let pack = Arc::new(Pack {
+        Arc::new(Pack {
             number,
             path: self.path(number),
             unwritten: Mutex::default(),
             file: Mutex::default(),
             has_failed: AtomicBool::new(false),
-        });
-        Current { pack, end: 0 }
+        })
     }
 }
 
@@ -312,13 +309,13 @@ impl State {
     fn is_current(&self, number: u64) -> bool {
         self.current
             .as_ref()
-            .is_some_and(|current| current.pack.number == number)
+            .is_some_and(|pack| pack.number == number)
     }
 }
 
 /// Takes a full pack out of use; gives its file when nothing in it is wanted.
-fn take_out_of_use(state: &mut State, full: Option<Current>) -> Option<PathBuf> {
-    let pack = full?.pack;
+fn take_out_of_use(state: &mut State, full: Option<Arc<Pack>>) -> Option<PathBuf> {
+    let pack = full?;
     let is_wanted = state
         .wanted
         .get(&pack.number)
