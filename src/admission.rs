@@ -173,9 +173,7 @@ impl Admission {
         }
         blocking(move || {
             let expected = admitted.expected_by_all.load(Ordering::Relaxed);
-            let now = Instant::now();
-            let free_bytes = check_space(&admitted.folder, admitted.reserve_bytes, expected)?;
-            admitted.last_look.note(now, free_bytes);
+            admitted.look(expected, 0)?;
             Ok(admitted)
         })
         .await
@@ -210,9 +208,15 @@ impl Admitted {
         let spent = bytes.min(self.expected.load(Ordering::Relaxed));
         self.expected.fetch_sub(spent, Ordering::Relaxed);
         self.expected_by_all.fetch_sub(spent, Ordering::Relaxed);
+        self.look(bytes, bytes)
+    }
+
+    /// Looks at the disk, whether it has room for `needed_bytes`; of what is free `spent_bytes` are used now. Blocks.
+    fn look(&self, needed_bytes: u64, spent_bytes: u64) -> Result<()> {
         let now = Instant::now();
-        let free_bytes = check_space(&self.folder, self.reserve_bytes, bytes)?;
-        self.last_look.note(now, free_bytes.saturating_sub(bytes));
+        let free_bytes = check_space(&self.folder, self.reserve_bytes, needed_bytes)?;
+        let left = free_bytes.saturating_sub(spent_bytes);
+        self.last_look.note(now, left);
         Ok(())
     }
 }
