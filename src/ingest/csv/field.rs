@@ -185,7 +185,7 @@ impl<R: Read> CsvReader<R> {
     }
 
     /// What a field ends with at this byte, if it does.
-    fn end_at(&self, byte: u8) -> Option<FieldEnd> {
+    pub(super) fn end_at(&self, byte: u8) -> Option<FieldEnd> {
         match byte {
             b'\n' | b'\r' => Some(FieldEnd::Record),
             byte if byte == self.dialect.delimiter => Some(FieldEnd::Delimiter),

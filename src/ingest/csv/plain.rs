@@ -175,7 +175,7 @@ impl<R: Read> CsvReader<R> {
         let end = marks.next()?;
         let content = start + 1;
         let is_plain = end == closing + 1
-            && matches!(bytes[end], byte if byte == self.dialect.delimiter || byte == b'\n' || byte == b'\r')
+            && self.end_at(bytes[end]).is_some()
             && closing - content <= self.limits.field_bytes_max;
         is_plain.then_some(Found {
             text: text.get(content..closing)?,

@@ -63,7 +63,7 @@ impl Dictionary {
             page_plain_bytes,
         } = self;
         *page_plain_bytes += V::plain_bytes(item);
-        let at = |place: &u32| V::get(plain, starts[*place as usize] as usize);
+        let at = |place: &u32| value_at::<V>(plain, starts, *place);
         let hash = V::hash(item, hashing);
         if let Some(place) = places.find(hash, |place| V::is_same(at(place), item)) {
             page.push(*place);
@@ -75,7 +75,7 @@ impl Dictionary {
         V::put(item, plain);
         V::widen(extremes, item);
         places.insert_unique(hash, place, |place| {
-            V::hash(V::get(plain, starts[*place as usize] as usize), hashing)
+            V::hash(value_at::<V>(plain, starts, *place), hashing)
         });
         page.push(place);
     }
@@ -84,10 +84,8 @@ impl Dictionary {
     pub(super) fn page_as_plain<V: Value>(&self) -> Vec<u8> {
         let mut plain = Vec::with_capacity(self.page_plain_bytes);
         for place in &self.page {
-            V::put(
-                V::get(&self.plain, self.starts[*place as usize] as usize),
-                &mut plain,
-            );
+            let item = value_at::<V>(&self.plain, &self.starts, *place);
+            V::put(item, &mut plain);
         }
         plain
     }
@@ -115,6 +113,10 @@ impl Dictionary {
     pub(super) fn into_plain(self) -> (usize, Vec<u8>) {
         (self.starts.len(), self.plain)
     }
+}
+
+fn value_at<'a, V: Value>(plain: &'a [u8], starts: &[u32], place: u32) -> V::Item<'a> {
+    V::get(plain, starts[place as usize] as usize)
 }
 
 /// Bits of a number.

@@ -45,7 +45,7 @@ const DICTIONARY_BYTES_MAX: usize = 1024 * 1024;
 const TRIAL_VALUES: usize = 1000;
 /// Bytes of a first page that tell whether packing is of use; one with nearly no values does not.
 const TRIAL_BYTES: usize = 4 * 1024;
-/// Values of an array that are taken at once: so many bytes of text, or fewer rows than that.
+/// Bytes of numbers that are taken at once, and of an array's text beyond which its rows are taken one by one.
 const PIECE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// What packs pages; none for a file that is too small for it.
@@ -217,18 +217,15 @@ impl<V: Value> Chunk<V> {
             }
         };
         let page_bytes = check_page(page.len())?;
-        let buf = self.pack(page, packer)?;
         let page = Page::DataPage {
-            buf,
+            buf: self.pack(page, packer)?,
             num_values: u32::try_from(self.page_rows).map_err(too_large)?,
             encoding,
             def_level_encoding: Encoding::RLE,
             rep_level_encoding: Encoding::RLE,
             statistics: None,
         };
-        let page = CompressedPage::new(page, page_bytes);
-        let written = SerializedPageWriter::new(&mut self.pages).write_page(page)?;
-        self.unpacked_bytes += written.uncompressed_size;
+        self.unpacked_bytes += write_page(&mut self.pages, page, page_bytes)?;
         self.rows += self.page_rows as u64;
         self.page_rows = 0;
         if let Values::Places(dictionary) = &mut self.values
@@ -326,9 +323,7 @@ impl<V: Value> FlatColumn for Chunk<V> {
                 encoding: Encoding::PLAIN,
                 is_sorted: false,
             };
-            let page = CompressedPage::new(page, page_bytes);
-            let written = SerializedPageWriter::new(&mut chunk).write_page(page)?;
-            self.unpacked_bytes += written.uncompressed_size;
+            self.unpacked_bytes += write_page(&mut chunk, page, page_bytes)?;
         }
         let mut chunk = chunk.into_inner()?;
         let data_offset = chunk.len();
@@ -357,6 +352,17 @@ impl<V: Value> FlatColumn for Chunk<V> {
         };
         Ok((chunk.into(), closed))
     }
+}
+
+/// Writes a page, which had so many bytes before it was packed, behind its header; gives the size of both before that.
+fn write_page(
+    sink: &mut TrackedWrite<Vec<u8>>,
+    page: Page,
+    unpacked_bytes: usize,
+) -> Result<usize> {
+    let page = CompressedPage::new(page, unpacked_bytes);
+    let written = SerializedPageWriter::new(sink).write_page(page)?;
+    Ok(written.uncompressed_size)
 }
 
 /// A page's size, if a header can say it.
