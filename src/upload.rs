@@ -1,11 +1,11 @@
 //! One part, from the socket to the acknowledgement.
 //!
 //! 1. Refuse what can be refused before a byte is read: size, session, state, then what [`crate::admission`] says.
-//! 2. Receive the body: into the staging folder, hashing, slowly while many parts wait ([`crate::turns`]); or, when it ends early, into
-//!    memory.
+//! 2. Receive the body: into the staging folder, hashing, slowly while many parts wait ([`crate::turns`]); or, when it ends
+//!    early, into memory.
 //! 3. Decode it, find its format, and read all of it in one of the bounded turns; of large text, where there is a place for
-//!    that, while it still arrives; of a few KiB at once, because another thread would cost more. Of a large part, or one in Parquet, the data file is written; a small one of text is put
-//!    into a pack, and a commit makes one data file of all of those.
+//!    that, while it still arrives; of a few KiB at once, because another thread would cost more. Of a large part, or one in
+//!    Parquet, the data file is written; a small one of text is put into a pack, and a commit makes one data file of all of those.
 //! 4. Sync both files, give them their final names, sync the folder. (A pack is written and synced by the journal.)
 //! 5. Let the session's actor record it: when that is durable, the part is acknowledged.
 //!

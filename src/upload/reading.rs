@@ -55,10 +55,7 @@ impl HowToRead {
 
     /// Finds the coding, the format, and of CSV the dialect.
     pub(super) fn source(&self, bytes: PartBytes) -> Result<Source> {
-        let coding = match self.announced {
-            Some(coding) => coding,
-            None => self.coding_of(&bytes)?,
-        };
+        let coding = self.coding(&bytes)?;
         let first_bytes = self.decoded_start(&bytes, coding, format::SNIFF_BYTES)?;
         let kind = format::detect(&self.hints, &first_bytes)?;
         let csv = match kind {
@@ -77,14 +74,18 @@ impl HowToRead {
     /// Whether all of this takes less than handing it to another thread: it is a few KiB, not packed, and there is no table to
     /// look up. Reading it does not block then.
     pub(super) fn is_quick(&self, bytes: &Bytes) -> bool {
-        let coding = self
-            .announced
-            .map_or_else(|| self.coding_of(&PartBytes::Memory(bytes.clone())), Ok);
-        bytes.len() <= QUICK_BYTES_MAX && self.target.is_none() && coding == Ok(Coding::Identity)
+        let is_plain = || {
+            let coding = self.coding(&PartBytes::Memory(bytes.clone()));
+            coding == Ok(Coding::Identity)
+        };
+        bytes.len() <= QUICK_BYTES_MAX && self.target.is_none() && is_plain()
     }
 
-    /// The coding that the file's name says, else its first bytes.
-    fn coding_of(&self, bytes: &PartBytes) -> Result<Coding> {
+    /// The coding that the request says, else the file's name, else its first bytes.
+    fn coding(&self, bytes: &PartBytes) -> Result<Coding> {
+        if let Some(coding) = self.announced {
+            return Ok(coding);
+        }
         let named = self.hints.file_name.as_deref();
         if let Some(coding) = named.and_then(|name| codec::from_file_name(name).0) {
             return Ok(coding);
